@@ -1,0 +1,82 @@
+"""Every error that Striate raises on purpose.
+
+::
+
+    StriateError
+    ├── ArgumentError (ValueError)      an argument has a value that cannot be used
+    │   └── UnknownNameError            a name is in no registry; the nearest names are suggested
+    ├── ShapeError (ValueError)         a shape does not fit the layer or the model
+    ├── NotBuiltError (RuntimeError)    a layer or model is used before its input shape is known
+    ├── NotCompiledError (RuntimeError) a model is trained or evaluated before `compile`
+    ├── TrainingError (RuntimeError)    training cannot go on, such as a loss that is not finite
+    ├── DataError (ValueError)          data is missing, empty, broken or does not fit its labels
+    ├── SavedModelError (ValueError)    a saved model cannot be read or written
+    │   ├── NotAModelFileError          the file is no safetensors file of Striate
+    │   ├── TruncatedFileError          the file ends before its header says it does
+    │   ├── UnknownLayerError           the file names a layer that is not registered
+    │   ├── WeightKeysError             the file has too few or too many weights
+    │   └── WeightShapeError            a weight in the file has another shape than in the model
+    └── MissingExtraError (ImportError) an optional package is not installed
+
+Each message says what was received, what was expected, and what to do.
+"""
+
+
+class StriateError(Exception):
+    """The root of all errors that Striate raises on purpose."""
+
+
+class ArgumentError(StriateError, ValueError):
+    """An argument has a value that cannot be used."""
+
+
+class UnknownNameError(ArgumentError):
+    """A name is in no registry; the message suggests the nearest names."""
+
+
+class ShapeError(StriateError, ValueError):
+    """A shape does not fit the layer or the model."""
+
+
+class NotBuiltError(StriateError, RuntimeError):
+    """A layer or model is used before its input shape is known."""
+
+
+class NotCompiledError(StriateError, RuntimeError):
+    """A model is trained or evaluated before `compile` chose its loss."""
+
+
+class TrainingError(StriateError, RuntimeError):
+    """Training cannot go on."""
+
+
+class DataError(StriateError, ValueError):
+    """Data is missing, empty, broken or does not fit its labels."""
+
+
+class SavedModelError(StriateError, ValueError):
+    """A saved model cannot be read or written."""
+
+
+class NotAModelFileError(SavedModelError):
+    """The file is no safetensors file that Striate wrote."""
+
+
+class TruncatedFileError(SavedModelError):
+    """The file ends before its header says it does."""
+
+
+class UnknownLayerError(SavedModelError):
+    """The file names a layer that is not registered."""
+
+
+class WeightKeysError(SavedModelError):
+    """The file has too few or too many weights."""
+
+
+class WeightShapeError(SavedModelError):
+    """A weight in the file has another shape than in the model."""
+
+
+class MissingExtraError(StriateError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
