@@ -60,15 +60,11 @@ def spread(value: int | Sequence[int], rank: int, name: str, *, minimum: int = 1
     Raises:
         ArgumentError: another number of integers, or one below `minimum`.
     """
-    values = (value,) * rank if isinstance(value, int) else tuple(value)
-    if (
-        isinstance(value, bool)
-        or len(values) != rank
-        or any(not isinstance(v, int) or isinstance(v, bool) or v < minimum for v in values)
-    ):
+    values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * rank
+    if len(values) != rank or any(not isinstance(v, int) or isinstance(v, bool) or v < minimum for v in values):
         expected = f"an integer of at least {minimum}" + (f" or {rank} of them" if rank > 1 else "")
         raise ArgumentError(f"{name}={value!r}: expected {expected}.")
-    return values
+    return values  # type: ignore[return-value]
 
 
 def dilated(kernel: int, dilation: int) -> int:

@@ -1,0 +1,5 @@
+from typing import Any
+
+
+def get(identifier: Any) -> Any:
+    return identifier

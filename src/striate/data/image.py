@@ -1,0 +1,106 @@
+"""One image file to one uint8 array (height, width, channels): the same pixels for training and for prediction.
+
+The content decides what a file is, not its name. The first frame is read, turned upright as its EXIF tag says;
+transparent pixels lie on white; 16-bit values keep their upper byte, as Pillow keeps it in colour images. To fit a
+size, the image is scaled until it covers that size and its centre is cut out: nothing is distorted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from striate.errors import DataError
+from striate.shapes import times
+
+# Only these decoders may run: others that Pillow knows, such as EPS, start programs.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
+
+
+def load_image(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """One image file in the shape that a model takes, with the pixels that a folder of such images would give.
+
+    Args:
+        path: the file.
+        shape: height, width and channels; 1 channel is grey, 3 are red, green and blue.
+
+    Returns:
+        A uint8 array of that shape.
+
+    Raises:
+        DataError: there is no such file, or it is no image that can be read.
+
+    Example:
+        >>> import tempfile
+        >>> from PIL import Image
+        >>> path = Path(tempfile.mkdtemp(), "red.png")
+        >>> Image.new("RGB", (40, 30), (255, 0, 0)).save(path)
+        >>> load_image(path, (8, 8, 3))[0, 0]
+        array([255, 0, 0], dtype=uint8)
+    """
+    if not Path(path).is_file():
+        raise DataError(f"There is no file {str(path)!r}.")
+    height, width, channels = shape
+    if channels not in (1, 3):
+        raise DataError(f"An image file gives 1 or 3 channels; {channels} are asked for.")
+    try:
+        return decode(Path(path), (height, width), channels)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def decode(path: Path, size: tuple[int, int], channels: int) -> np.ndarray:
+    """The pixels of one file at (height, width) `size`, or a `DataError` with the reason alone."""
+    height, width = size
+    with _opened(path) as image:
+        # A JPEG four times too large is decoded at a fraction, still twice the size: much faster, hardly visible.
+        image.draft(None, (2 * max(size), 2 * max(size)))
+        upright = _eight_bits(ImageOps.exif_transpose(image))
+        if upright.has_transparency_data:
+            upright = upright.convert("RGBA")
+            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+        upright = upright.convert("L" if channels == 1 else "RGB")
+        fitted = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
+        return np.asarray(fitted).reshape(height, width, channels)
+
+
+def displayed_size(path: Path) -> tuple[int, int]:
+    """Height and width as the image is shown, from the file's header alone."""
+    with _opened(path) as image:
+        width, height = image.size
+        # Asked for EXIF, a PNG without it in its header would be decoded to its end.
+        has_exif = image.format != "PNG" or "exif" in image.info
+        turned = has_exif and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            limit = Image.MAX_IMAGE_PIXELS
+            if limit and image.width * image.height > limit:
+                raise DataError(f"{times(image.size)} pixels, over Pillow's limit of {limit:,} against huge images")
+            yield image
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError("an empty file" if path.stat().st_size == 0 else f"no {', '.join(FORMATS)} image") from error
+    except Exception as error:  # on broken files Pillow's decoders raise errors of a dozen types
+        raise DataError(str(error) or type(error).__name__) from error
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Grey values of 16 bits in 8; Pillow alone would clip them at 255."""
+    if image.mode == "F":
+        raise DataError("floating-point grey values, which have no fixed white; save it with 8 or 16 bits")
+    if not image.mode.startswith("I"):
+        return image
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 65_535:
+        raise DataError("grey values beyond 16 bits; save it with 8 or 16 bits")
+    return Image.fromarray((values >> 8).astype(np.uint8))

@@ -1,0 +1,73 @@
+"""Symbolic tensors: what layers are called on while a model is described and no data is there yet.
+
+Each symbolic tensor knows its shape and the call that made it (a `Node`); `Model(inputs, outputs)` walks back along
+these calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from striate import shapes
+from striate.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from striate.layers.layer import Layer
+
+
+@dataclass(eq=False)
+class Node:
+    """One call of one layer: the nested arguments that hold symbolic tensors, and what came out."""
+
+    layer: Layer
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: list[SymbolicTensor]
+
+
+@dataclass(eq=False)
+class SymbolicTensor:
+    """A tensor that has a shape and a history, and no values yet."""
+
+    shape: shapes.Shape
+    node: Node
+    index: int = 0
+
+    @classmethod
+    def __torch_function__(cls, function: Any, *_: Any, **__: Any) -> NoReturn:
+        name = getattr(function, "__name__", str(function))
+        raise ArgumentError(
+            f"torch.{name} was called on a symbolic tensor, which has no values yet. "
+            f"Put the function into the model as a layer: wrap(torch.{name})(x)."
+        )
+
+    def __repr__(self) -> str:
+        return f"<SymbolicTensor {shapes.text(self.shape)} from {self.node.layer.name}>"
+
+
+def map_nested(structure: Any, function: Callable[[Any], Any]) -> Any:
+    """The same nest of lists, tuples and dicts with `function` applied to every leaf."""
+    if isinstance(structure, (list, tuple)):
+        return type(structure)([map_nested(item, function) for item in structure])
+    if isinstance(structure, dict):
+        return {key: map_nested(item, function) for key, item in structure.items()}
+    return function(structure)
+
+
+def leaves(structure: Any) -> Iterator[Any]:
+    """The leaves of a nest of lists, tuples and dicts, in order."""
+    if isinstance(structure, (list, tuple)):
+        for item in structure:
+            yield from leaves(item)
+    elif isinstance(structure, dict):
+        for item in structure.values():
+            yield from leaves(item)
+    else:
+        yield structure
+
+
+def is_symbolic(structure: Any) -> bool:
+    """Whether any leaf is a symbolic tensor."""
+    return any(isinstance(leaf, SymbolicTensor) for leaf in leaves(structure))
