@@ -30,7 +30,9 @@ def snake_case(name: str) -> str:
 
 def suggestion(name: str, known: Iterable[str]) -> str:
     """`" Did you mean 'relu'?"`, or nothing where no known name is near."""
-    lowered = {candidate.lower(): candidate for candidate in known}
+    lowered: dict[str, str] = {}
+    for candidate in known:
+        lowered.setdefault(candidate.lower(), candidate)  # the first of "adam" and "Adam"
     near = difflib.get_close_matches(name.lower(), lowered, n=3, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(lowered[match]) for match in near)}?" if near else ""
 

@@ -69,11 +69,17 @@ def randomise(keras_layer: Any, seed: int = 1) -> list[np.ndarray]:
     return values
 
 
+def keras_layer(name: str, config: dict[str, Any]) -> Any:
+    """Keras's layer of the same configuration; a layer inside it is given as `{"class": ..., "config": ...}`."""
+    inner = {k: keras_layer(v["class"], v["config"]) for k, v in config.items() if isinstance(v, dict)}
+    return getattr(keras.layers, name)(**config | inner)
+
+
 def pair(case: Case) -> tuple[layers.Layer, Any]:
     """The Striate layer and the Keras layer of a case, built, with the same random weights."""
     ours = case.make()
     ours.build_once(*case.symbolic_shapes)
-    oracle = getattr(keras.layers, case.layer)(**case.config)
+    oracle = keras_layer(case.layer, case.config)
     oracle(*case.arguments([keras.ops.convert_to_tensor(array) for array in case.inputs()]), **case.call)
     ours.set_weights(randomise(oracle))
     return ours, oracle

@@ -27,10 +27,10 @@ def read_idx(path: str | Path) -> np.ndarray:
         DataError: the file is no IDX file, is damaged, or holds fewer or more values than its header says.
 
     Example:
-        >>> import tempfile
-        >>> path = Path(tempfile.mkdtemp(), "labels-idx1-ubyte")
-        >>> _ = path.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))
-        >>> read_idx(path)
+        >>> from tempfile import NamedTemporaryFile
+        >>> with NamedTemporaryFile() as file:
+        ...     _ = Path(file.name).write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))
+        ...     read_idx(file.name)
         array([7, 2, 1], dtype=uint8)
     """
     content = _content(Path(path))

@@ -35,11 +35,10 @@ def load_image(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
         DataError: there is no such file, or it is no image that can be read.
 
     Example:
-        >>> import tempfile
-        >>> from PIL import Image
-        >>> path = Path(tempfile.mkdtemp(), "red.png")
-        >>> Image.new("RGB", (40, 30), (255, 0, 0)).save(path)
-        >>> load_image(path, (8, 8, 3))[0, 0]
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     Image.new("RGB", (40, 30), (255, 0, 0)).save(Path(folder, "red.png"))
+        ...     load_image(Path(folder, "red.png"), (8, 8, 3))[0, 0]
         array([255, 0, 0], dtype=uint8)
     """
     if not Path(path).is_file():
@@ -57,9 +56,13 @@ def decode(path: Path, size: tuple[int, int], channels: int) -> np.ndarray:
     """The pixels of one file at (height, width) `size`, or a `DataError` with the reason alone."""
     height, width = size
     with _opened(path) as image:
+        if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+            raise DataError("grey values of 32 bits, whose white is unknown; save it with 8 or 16 bits")
         # A JPEG four times too large is decoded at a fraction, still twice the size: much faster, hardly visible.
         image.draft(None, (2 * max(size), 2 * max(size)))
-        upright = _eight_bits(ImageOps.exif_transpose(image))
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):  # 16 bits, which Pillow's own conversion clips at 255
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         if upright.has_transparency_data:
             upright = upright.convert("RGBA")
             upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
@@ -72,16 +75,16 @@ def displayed_size(path: Path) -> tuple[int, int]:
     """Height and width as the image is shown, from the file's header alone."""
     with _opened(path) as image:
         width, height = image.size
-        # Asked for EXIF, a PNG without it in its header would be decoded to its end.
-        has_exif = image.format != "PNG" or "exif" in image.info
-        turned = has_exif and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
+        # Asked for EXIF, a PNG without it in its header would be decoded to its end; a TIFF's size is upright already.
+        turned = "exif" in image.info and image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
         return (width, height) if turned else (height, width)
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        # Opened by its name, an uncompressed TIFF is mapped to memory, where Pillow 13 scrambles a turned one.
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
             limit = Image.MAX_IMAGE_PIXELS
             if limit and image.width * image.height > limit:
                 raise DataError(f"{times(image.size)} pixels, over Pillow's limit of {limit:,} against huge images")
@@ -92,15 +95,3 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError("an empty file" if path.stat().st_size == 0 else f"no {', '.join(FORMATS)} image") from error
     except Exception as error:  # on broken files Pillow's decoders raise errors of a dozen types
         raise DataError(str(error) or type(error).__name__) from error
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey values of 16 bits in 8; Pillow alone would clip them at 255."""
-    if image.mode == "F":
-        raise DataError("floating-point grey values, which have no fixed white; save it with 8 or 16 bits")
-    if not image.mode.startswith("I"):
-        return image
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65_535:
-        raise DataError("grey values beyond 16 bits; save it with 8 or 16 bits")
-    return Image.fromarray((values >> 8).astype(np.uint8))

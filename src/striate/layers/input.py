@@ -21,13 +21,12 @@ class InputLayer(Layer):
     def __init__(
         self, shape: Sequence[Size], batch_size: int | None = None, dtype: str = "float32", *, name: str | None = None
     ) -> None:
-        super().__init__(name=name or "input")
-        self.has_own_name = name is not None
+        super().__init__(name=name)
         if isinstance(shape, int) or any(
             not (size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0)) for size in shape
         ):
             raise ArgumentError(
-                f"Input(shape={shape!r}): expected a tuple of positive integers or None, without the batch: (28, 28, 1)."
+                f"Input(shape={shape!r}): expected positive integers or None, without the batch: (28, 28, 1)."
             )
         self.shape: Shape = tuple(shape)
         self.batch_size = batch_size
@@ -36,14 +35,28 @@ class InputLayer(Layer):
             raise ArgumentError(f"Input(dtype={dtype!r}): expected the name of a torch dtype, such as 'float32'.")
         self.built = True
         self.input_shapes = [(batch_size, *self.shape)]
-        node = Node(self, (), {}, [])
-        node.outputs.append(SymbolicTensor((batch_size, *self.shape), node))
+        self._begin_history()
+
+    def _begin_history(self) -> None:
+        node = Node(self, (), {})
+        node.outputs.append(SymbolicTensor(self.input_shapes[0], node))
         self._symbolic_call = node
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._begin_history()
+
+    @classmethod
+    def default_name(cls) -> str:
+        return "input"
 
     def forward(self, x: Tensor) -> Tensor:
         # Whole numbers become floats where the model computes in floats (uint8 images), and the other way round.
         dtype: torch.dtype = getattr(torch, self.dtype)
         return x if x.is_floating_point() == dtype.is_floating_point else x.to(dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"shape": list(self.shape), "batch_size": self.batch_size, "dtype": self.dtype, "name": self.name}
 
     def formula(self, *input_shapes: Any) -> str:
         sizes = input_shapes[0][1:]
@@ -51,7 +64,7 @@ class InputLayer(Layer):
         return f"{worked}{number(product(sizes))} input features; no parameters, no neurons"
 
 
-def Input(  # noqa: N802 - Keras's name
+def Input(
     shape: Sequence[Size], batch_size: int | None = None, dtype: str = "float32", name: str | None = None
 ) -> SymbolicTensor:
     """A symbolic tensor to call layers on.

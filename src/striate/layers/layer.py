@@ -143,7 +143,7 @@ class Layer(nn.Module, Configurable):
         **unknown: Any,
     ) -> None:
         super().__init__()
-        label = name or snake_case(type(self).__name__)
+        label = name or self.default_name()
         if unknown:
             known = [*constructor_arguments(type(self)), *LayerOptions.__annotations__]
             wrong = next(iter(unknown))
@@ -161,6 +161,11 @@ class Layer(nn.Module, Configurable):
         self.weight_list: list[Weight] = []
         self._symbolic_call: Node | None = None
         self._trainable = trainable
+
+    @classmethod
+    def default_name(cls) -> str:
+        """The name of a layer that was given none."""
+        return snake_case(cls.__name__)
 
     def _keep(self, **arguments: Any) -> None:
         """Store the initialisers, regularisers and constraints that a constructor received, looked up by name."""
@@ -249,16 +254,22 @@ class Layer(nn.Module, Configurable):
         input_shapes = self.shapes_of_call(*args, **kwargs)
         self.build_once(*input_shapes)
         output_shapes = self.compute_output_shape(*input_shapes)
-        node = Node(self, args, kwargs, [])
-        self._symbolic_call = node
         several = isinstance(output_shapes, list)
-        for index, shape in enumerate(output_shapes if several else [output_shapes]):
-            node.outputs.append(SymbolicTensor(shape, node, index))
+        node = Node(self, args, kwargs, several=several)
+        self._symbolic_call = node
+        node.outputs += [
+            SymbolicTensor(shape, node, index)
+            for index, shape in enumerate(output_shapes if isinstance(output_shapes, list) else [output_shapes])
+        ]
         return list(node.outputs) if several else node.outputs[0]
 
     def shapes_of_call(self, *args: Any, **kwargs: Any) -> list[Any]:
         """The shapes that `build` and `compute_output_shape` receive for a symbolic call."""
         return [map_nested(arg, lambda tensor: tensor.shape) for arg in args]
+
+    def expand(self, input_shape: Shape) -> list[Layer]:
+        """The rows that a model makes of this layer for such an input: the layer, and any views around it."""
+        return [self]
 
     @property
     def input(self) -> Any:
@@ -334,7 +345,7 @@ class Layer(nn.Module, Configurable):
     # Weights -----------------------------------------------------------------------------------------------------
 
     @property
-    def layers(self) -> Iterable[Layer]:
+    def inner_layers(self) -> Iterable[Layer]:
         """The layers inside this one; most have none."""
         return [child for child in self.children() if isinstance(child, Layer)]
 
@@ -346,7 +357,7 @@ class Layer(nn.Module, Configurable):
             for name, _ in activation.named_parameters():
                 own.append((self, Weight(name.replace(".", "_"), f"activation.{name}", Layout())))
         seen = {self}
-        for layer in self.layers:
+        for layer in self.inner_layers:
             if layer not in seen:
                 seen.add(layer)
                 own += [pair for pair in layer.own_weights() if pair not in own]

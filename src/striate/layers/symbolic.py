@@ -6,8 +6,9 @@ these calls.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from striate import shapes
@@ -24,7 +25,10 @@ class Node:
     layer: Layer
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    outputs: list[SymbolicTensor]
+    outputs: list[SymbolicTensor] = field(default_factory=list)
+    several: bool = False
+    """Whether the layer returns a list of outputs."""
+    order: int = field(default_factory=itertools.count().__next__)
 
 
 @dataclass(eq=False)

@@ -1,0 +1,42 @@
+# Everything runs in .venv, which the first command makes. On a machine with another Python: make PYTHON=python3.12 test
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo test quick check format clean
+
+help:
+	@echo "make demo    train a network on handwritten digits, and see what it got right and wrong"
+	@echo "make test    run all tests"
+	@echo "make quick   run the tests without the end-to-end trainings"
+	@echo "make check   lint, formatting and types"
+	@echo "make format  put the code into its form"
+
+setup: .venv/.ready
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch .venv/.ready
+
+demo: setup
+	$(BIN)/striate train digits --name demo
+	$(BIN)/striate summary runs/demo
+
+# One thread for each of the test processes: they share the cores.
+test: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
+quick: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,256 @@
+"""What the training loop iterates: batches `(x, y, sample_weight)` of tensors, the same for arrays and for loaders."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset
+from torch.utils.data import Dataset as TorchDataset
+
+from striate.data.dataset import Dataset
+from striate.data.tensors import Tensors, each, is_several, to_array, to_tensor
+from striate.errors import ArgumentError, DataError
+
+Batch = tuple[Tensors, Tensors | None, Tensors | None]
+
+
+class Batches:
+    """Batches cut from arrays that lie on the device as a whole.
+
+    Arrays become tensors once, without a copy where possible. The order of an epoch is drawn from the seed and the
+    epoch's number alone, so any epoch can be run again.
+
+    Args:
+        x: one array or tensor, or a list of them for several inputs; samples are on the first axis.
+        y: labels or targets, likewise, or None.
+        sample_weight: one weight for each sample, or None.
+        batch_size: samples in a batch; the last may have fewer.
+        shuffle: whether each epoch has its own random order.
+        seed: what the orders are drawn from.
+        device: where the tensors lie.
+
+    Raises:
+        ArgumentError: `batch_size` or `seed` cannot be used.
+        DataError: no data, lengths that differ, values that are no finite numbers.
+
+    Example:
+        >>> batches = Batches(np.arange(5.0), batch_size=2, shuffle=False, seed=0)
+        >>> [x.tolist() for x, _, _ in batches.epoch(0)]
+        [[0.0, 1.0], [2.0, 3.0], [4.0]]
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        batch_size: int,
+        shuffle: bool,
+        seed: int,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ArgumentError(f"{name}={value!r}: expected an integer of at least {least}.")
+        tensors = _named_tensors(x, y, sample_weight)
+        self.num_samples = _common_length(tensors)
+        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        self.device = torch.device(device)
+        self._tensors = [each(value, torch.Tensor.to, self.device) for value in tensors.values()]
+
+    def __len__(self) -> int:
+        return math.ceil(self.num_samples / self.batch_size)
+
+    @property
+    def targets(self) -> Tensors | None:
+        """All labels or targets, to be checked as a whole."""
+        return self._tensors[1]
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        order = torch.arange(self.num_samples)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(_epoch_seed(self.seed, number))
+            order = torch.randperm(self.num_samples, generator=generator)
+        for chosen in order.to(self.device).split(self.batch_size):
+            x, y, weight = (each(value, torch.index_select, 0, chosen) for value in self._tensors)
+            yield x, y, weight
+
+
+class LoaderBatches:
+    """Batches from a torch `DataLoader`, or from any iterable of `x`, `(x, y)` or `(x, y, sample_weight)`.
+
+    Args:
+        loader: the iterable, which starts anew for each epoch.
+        seed: where the loader draws its order from a generator of its own, that generator is seeded from this and
+            from the epoch's number. None leaves the loader as it is.
+        device: where the batches go.
+
+    Raises:
+        DataError: while iterating: no batches, or items of another form.
+
+    Example:
+        >>> batches = LoaderBatches([(torch.ones(2, 3), torch.tensor([0, 1]))])
+        >>> [(x.shape, y.tolist(), w) for x, y, w in batches.epoch(0)]
+        [(torch.Size([2, 3]), [0, 1], None)]
+    """
+
+    def __init__(self, loader: Iterable[Any], *, seed: int | None = None, device: torch.device | str = "cpu") -> None:
+        self.loader, self.seed, self.device = loader, seed, torch.device(device)
+        self.batch_size: int | None = getattr(loader, "batch_size", None)
+        self.num_samples: int | None = _length(getattr(loader, "sampler", None))
+        if self.num_samples and self.batch_size:  # a loader may drop its last, smaller batch
+            self.num_samples = min(self.num_samples, len(self) * self.batch_size)
+
+    def __len__(self) -> int:
+        length = _length(self.loader)
+        if length is None:
+            raise TypeError(f"a {type(self.loader).__name__} does not know how many batches it has")
+        return length
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of one epoch."""
+        generator = getattr(self.loader, "generator", None)
+        if self.seed is not None and generator is not None:
+            generator.manual_seed(_epoch_seed(self.seed, number))
+        sampler = getattr(self.loader, "sampler", None)
+        if isinstance(sampler, DistributedSampler):
+            sampler.set_epoch(number)
+        empty = True
+        for item in self.loader:
+            empty = False
+            yield self._batch(item)
+        if empty:
+            raise DataError(
+                f"The {type(self.loader).__name__} gave no batches in epoch {number}. Is it empty, or a generator, "
+                "which can be read only once? Give a DataLoader."
+            )
+
+    def _batch(self, item: Any) -> Batch:
+        parts = item if isinstance(item, list | tuple) else (item,)
+        if not 1 <= len(parts) <= 3:
+            raise DataError(
+                f"The loader gave {len(parts)} things a batch; expected x, (x, y) or (x, y, sample_weight)."
+            )
+        tensors = _named_tensors(*parts)
+        _common_length(tensors)
+        x, y, weight = (each(value, torch.Tensor.to, self.device) for value in tensors.values())
+        return x, y, weight
+
+
+def as_batches(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    *,
+    batch_size: int,
+    shuffle: bool,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> Batches | LoaderBatches:
+    """Batches of whatever `fit` is given: arrays, a Striate or torch data set, a `DataLoader` or another iterable.
+
+    A loader cuts and orders its batches itself; `batch_size`, `shuffle` and `seed` are for all else.
+
+    Raises:
+        DataError: `y` or `sample_weight` beside a source that brings its own.
+    """
+    cut = partial(Batches, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device)
+    if not _brings_labels(x):
+        return cut(x, y, sample_weight)
+    if y is not None or sample_weight is not None:
+        raise DataError(f"A {type(x).__name__} brings its own y and sample_weight; leave these arguments out.")
+    if isinstance(x, Dataset):
+        return cut(x.x, x.y)
+    if isinstance(x, TensorDataset) and len(x.tensors) <= 3:
+        return cut(*x.tensors)
+    if isinstance(x, TorchDataset):
+        shuffle = shuffle and not isinstance(x, IterableDataset)
+        loader = DataLoader(x, batch_size=batch_size, shuffle=shuffle, generator=torch.Generator())
+        return LoaderBatches(loader, seed=seed, device=device)
+    return LoaderBatches(x, device=device)
+
+
+def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[tuple, tuple]:
+    """Hold out the last `fraction` of the samples, before any shuffling, as Keras's `validation_split` does.
+
+    Returns:
+        `(x, y, sample_weight)` to train on, and the same to validate on.
+
+    Raises:
+        ArgumentError: `fraction` is not between 0 and 1.
+        DataError: the source is no array, its parts differ in length, or one side would be left empty.
+
+    Example:
+        >>> train, validation = split_validation(np.arange(10), None, None, 0.3)
+        >>> validation
+        (array([7, 8, 9]), None, None)
+    """
+    if not 0 < fraction < 1:
+        raise ArgumentError(f"validation_split={fraction!r}: expected a number between 0 and 1.")
+    if _brings_labels(x):
+        raise DataError(f"validation_split cuts arrays; x is a {type(x).__name__}. Give validation_data in its place.")
+    parts = {"x": x, "y": y, "sample_weight": sample_weight}
+    arrays = {name: each(value, to_array, name) for name, value in parts.items()}
+    length = _common_length(arrays)
+    start = math.floor(length * (1 - fraction))
+    if not 0 < start < length:
+        raise DataError(f"{length} samples are too few for validation_split={fraction}: one side would be empty.")
+    train, validation = (
+        tuple(each(value, operator.getitem, part) for value in arrays.values())
+        for part in (slice(None, start), slice(start, None))
+    )
+    return train, validation
+
+
+def _brings_labels(x: Any) -> bool:
+    is_data = isinstance(x, list | tuple | dict | str) or hasattr(x, "__array__")
+    return isinstance(x, Dataset | TorchDataset) or (isinstance(x, Iterable) and not is_data)
+
+
+def _named_tensors(x: Any, y: Any = None, sample_weight: Any = None) -> dict[str, Any]:
+    """Tensors or tuples of tensors by the argument's name, checked one by one."""
+    named = {"x": x, "y": y, "sample_weight": sample_weight}
+    tensors = {name: each(value, to_tensor, name) for name, value in named.items()}
+    tensors["sample_weight"] = each(tensors["sample_weight"], torch.Tensor.float)
+    return tensors
+
+
+def _common_length(parts: dict[str, Any]) -> int:
+    if parts["x"] is None:
+        raise DataError("x is None; expected an array of samples.")
+    lengths = [
+        (f"{name}[{index}]" if is_several(value) else name, len(item))
+        for name, value in parts.items()
+        if value is not None
+        for index, item in enumerate(value if is_several(value) else (value,))
+    ]
+    first_name, length = lengths[0]
+    for name, other in lengths[1:]:
+        if other != length:
+            raise DataError(
+                f"{first_name} has {length:,} samples but {name} has {other:,}; expected as many of each. "
+                "Samples lie on the first axis."
+            )
+    if not length:
+        raise DataError(f"{first_name} holds no samples.")
+    return length
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    # SeedSequence mixes its numbers, so that seeds 0 and 1 share no epoch; numpy promises never to change it.
+    return int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0])
+
+
+def _length(sized: Any) -> int | None:
+    try:
+        return len(cast(Any, sized))
+    except (TypeError, NotImplementedError):
+        return None

@@ -1,0 +1,71 @@
+"""What models share with Keras's: compile, fit, evaluate, predict, train_on_batch. The work is `striate.train`'s."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from torch import nn
+
+from striate.train.trainer import Trainer
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _through_trainer(method: Callable[Concatenate[Trainer, Any, P], R]) -> Callable[Concatenate[Any, Any, P], R]:
+    """The trainer's method as the model's own, once the model knows its input shape."""
+
+    @functools.wraps(method)
+    def call(self: Trainable, x: Any, *args: P.args, **kwargs: P.kwargs) -> R:
+        return method(self.trainer, self._receive(x), *args, **kwargs)
+
+    return call
+
+
+class Trainable(nn.Module):
+    """The training methods of a model."""
+
+    def compile(  # type: ignore[override]
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        metrics: Any = None,
+        loss_weights: Any = None,
+    ) -> None:
+        """Choose how the model is trained. (To compile its code, use `torch.compile(model)`.)
+
+        Args:
+            optimizer: a name, an optimiser of `striate.optimizers`, or one of torch.
+            loss: a name, a loss, or a function `(y_true, y_pred)`; a list or a dict by output for several outputs.
+            metrics: a list of names, metrics or functions; a list of lists or a dict by output for several outputs.
+            loss_weights: what each output's loss counts in the sum.
+
+        Raises:
+            UnknownNameError: no optimiser, loss or metric has that name.
+        """
+        self.training_config: dict[str, Any] = {
+            "optimizer": optimizer,
+            "loss": loss,
+            "metrics": metrics,
+            "loss_weights": loss_weights,
+        }
+        self._trainer: Trainer | None = Trainer(self, **self.training_config)
+
+    @property
+    def trainer(self) -> Trainer:
+        """What trains the model; after a copy or a new `compile` it starts with a fresh optimiser."""
+        if getattr(self, "_trainer", None) is None:
+            self._trainer = Trainer(self, **getattr(self, "training_config", {}))
+        assert self._trainer is not None
+        return self._trainer
+
+    fit = _through_trainer(Trainer.fit)
+    evaluate = _through_trainer(Trainer.evaluate)
+    predict = _through_trainer(Trainer.predict)
+    train_on_batch = _through_trainer(Trainer.train_on_batch)
+
+    def _receive(self, x: Any) -> Any:
+        """Data as the model takes it: a model may order named inputs, or learn its input shape here."""
+        return x

@@ -1,0 +1,157 @@
+"""What predictions for the test part say: how many are right, which are not, and how far numbers are off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from striate import metrics
+from striate.data import Dataset
+from striate.errors import DataError, ShapeError
+from striate.shapes import text
+
+
+class Confusion(NamedTuple):
+    """How often samples of one class were taken for another."""
+
+    actual: int
+    predicted: int
+    count: int
+
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    """The class of each test sample, the class that was predicted, and with what probability."""
+
+    class_names: tuple[str, ...]
+    actual: np.ndarray
+    predicted: np.ndarray
+    probability: np.ndarray
+
+    @property
+    def total(self) -> int:
+        return len(self.actual)
+
+    @cached_property
+    def confusion(self) -> np.ndarray:
+        """How many samples of each class (row) were predicted as each class (column)."""
+        size = len(self.class_names)
+        return np.bincount(self.actual * size + self.predicted, minlength=size * size).reshape(size, size)
+
+    @property
+    def right(self) -> int:
+        return int(self.confusion.trace())
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.total
+
+    @property
+    def accuracy_range(self) -> tuple[float, float]:
+        """Where the accuracy on endless data of this kind lies, 95 % sure: Wilson's score interval (1927)."""
+        z2 = 1.959964**2 / self.total
+        middle, margin = self.accuracy + z2 / 2, (z2 * (self.accuracy * (1 - self.accuracy) + z2 / 4)) ** 0.5
+        return (middle - margin) / (1 + z2), (middle + margin) / (1 + z2)
+
+    @property
+    def guess(self) -> float:
+        """The accuracy of always predicting the most frequent class."""
+        return float(self.confusion.sum(1).max() / self.total)
+
+    @cached_property
+    def table(self) -> list[metrics.ClassRow]:
+        """Precision, recall, F1 and support of each class, by its name; the macro and weighted averages come last."""
+        rows = metrics.classification_table(self.confusion.tolist())
+        names = [*self.class_names, *(row.name for row in rows[len(self.class_names) :])]
+        return [row._replace(name=name) for name, row in zip(names, rows, strict=True)]
+
+    @cached_property
+    def mistakes(self) -> np.ndarray:
+        """The indices of the wrong predictions, the most confident first."""
+        wrong = np.flatnonzero(self.actual != self.predicted)
+        return wrong[np.argsort(-self.probability[wrong], kind="stable")]
+
+    @cached_property
+    def confusions(self) -> list[Confusion]:
+        """The pairs of classes that were taken for each other, the most frequent first."""
+        rows, columns = np.nonzero(self.confusion * ~np.eye(len(self.class_names), dtype=bool))
+        pairs = [
+            Confusion(int(row), int(column), int(self.confusion[row, column]))
+            for row, column in zip(rows, columns, strict=True)
+        ]
+        return sorted(pairs, key=lambda pair: -pair.count)
+
+
+@dataclass(frozen=True, eq=False)
+class Regression:
+    """The true number of each test sample (or several, one in each column), and the predicted one."""
+
+    actual: np.ndarray
+    predicted: np.ndarray
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """Predicted minus true."""
+        return self.predicted - self.actual
+
+    @property
+    def mean_absolute_error(self) -> float:
+        return float(np.abs(self.residuals).mean())
+
+    @property
+    def root_mean_squared_error(self) -> float:
+        return float((self.residuals**2).mean() ** 0.5)
+
+    @property
+    def guess(self) -> float:
+        """The mean absolute error of always predicting the mean."""
+        return float(np.abs(self.actual - self.actual.mean(0)).mean())
+
+
+def assess(test: Dataset, predictions: Any) -> Classification | Regression:
+    """Hold predictions against the labels or targets of a data set.
+
+    Args:
+        test: what was predicted.
+        predictions: for classes the probabilities, one row for each sample; for two classes one probability, that of
+            the second class, is enough, and above 0.5 it is predicted. For regression the numbers themselves.
+
+    Raises:
+        ShapeError: the predictions do not fit the data.
+        DataError: they hold NaN or infinity, or are no probabilities.
+
+    Example:
+        >>> data = Dataset("signs", np.zeros((4, 2)), np.array([0, 1, 1, 0]), ("minus", "plus"))
+        >>> result = assess(data, [0.2, 0.9, 0.4, 0.1])
+        >>> result.right, result.accuracy, result.mistakes.tolist(), result.probability.tolist()
+        (3, 0.75, [2], [0.8, 0.9, 0.6, 0.9])
+    """
+    values = np.asarray(predictions, np.float64)
+    if not np.isfinite(values).all():
+        raise DataError("The predictions hold NaN or infinity: the training diverged. Try a smaller learning rate.")
+    if test.task == "regression":
+        if len(values) != len(test) or values.size != test.y.size:
+            raise ShapeError(
+                f"Predictions of shape {text(values.shape)} do not fit targets of shape {text(test.y.shape)}: "
+                "expected one number for each."
+            )
+        shape = (len(test), -1)
+        return Regression(test.y.reshape(shape).astype(np.float64), values.reshape(shape))
+    if test.task == "binary" and values.shape in ((len(test),), (len(test), 1)):
+        values = np.stack([1 - values.ravel(), values.ravel()], axis=1)
+    if values.shape != (len(test), len(test.class_names)):
+        raise ShapeError(
+            f"Predictions of shape {text(values.shape)} do not fit {len(test):,} samples of "
+            f"{len(test.class_names)} classes: expected the shape {text((len(test), len(test.class_names)))}."
+        )
+    if values.min() < 0 or values.max() > 1 + 1e-6:
+        raise DataError(
+            f"The predictions go from {values.min():.4g} to {values.max():.4g}, expected probabilities from 0 to 1: "
+            "end the model with softmax or sigmoid, or apply it to the logits."
+        )
+    # argmax takes the first of equals, so a binary probability of exactly 0.5 is the first class.
+    predicted = values.argmax(1)
+    return Classification(test.class_names, test.y, predicted, values[np.arange(len(values)), predicted])
