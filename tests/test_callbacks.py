@@ -104,7 +104,9 @@ def test_the_learning_rate_falls_where_kerass_does(arguments):
     model = make()
     watch = LambdaCallback(on_epoch_end=lambda epoch, logs: rates.append(model.trainer.learning_rate))
     model.fit(X, Y, epochs=len(VALUES), verbose=0, callbacks=[Script(VALUES), ReduceLROnPlateau(**arguments), watch])
-    np.testing.assert_allclose(rates, keras_script(VALUES, keras.callbacks.ReduceLROnPlateau(**arguments))[1], rtol=1e-6)
+    np.testing.assert_allclose(
+        rates, keras_script(VALUES, keras.callbacks.ReduceLROnPlateau(**arguments))[1], rtol=1e-6
+    )
 
 
 def test_the_best_weights_come_back(capsys):
@@ -126,7 +128,9 @@ def test_a_number_that_is_not_in_the_logs():
         EarlyStopping(mode="least")
 
 
-@pytest.mark.parametrize(("monitor", "larger"), [("val_loss", False), ("mae", False), ("val_accuracy", True), ("auc", True)])
+@pytest.mark.parametrize(
+    ("monitor", "larger"), [("val_loss", False), ("mae", False), ("val_accuracy", True), ("auc", True)]
+)
 def test_auto_knows_which_way_is_better(monitor, larger):
     callback = EarlyStopping(monitor)
     assert callback.improves(2.0, 1.0) is larger

@@ -367,7 +367,7 @@ def test_keeps_the_name_it_was_asked_for(name):
 
 
 def test_mistakes():
-    with pytest.raises(UnknownNameError, match="Did you mean 'Precision'"):
+    with pytest.raises(UnknownNameError, match="Did you mean 'precision'"):
         metrics.get("precisoin")
     with pytest.raises(ArgumentError, match="expected a name"):
         metrics.get(3)

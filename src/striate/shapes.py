@@ -6,7 +6,6 @@ known only when data arrives; arithmetic on it gives `None`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -24,8 +23,12 @@ def product(sizes: Iterable[Size]) -> Size:
     >>> product((26, 26, 32)), product((None, 4)), product(())
     (21632, None, 1)
     """
-    sizes = list(sizes)
-    return None if None in sizes else math.prod(size for size in sizes if size is not None)
+    total = 1
+    for size in sizes:
+        if size is None:
+            return None
+        total *= size
+    return total
 
 
 def text(shape: Sequence[Size]) -> str:

@@ -47,7 +47,9 @@ def test_every_layer_has_at_least_two_cases():
     classes = {getattr(layers, name) for name in public}
     aliases = {name for name in public if getattr(layers, name).__name__ != name}
     assert {name: count for name, count in counts.items() if count < 2 and name not in aliases} == {}
-    registered = {registry.factory(name) for name in registry} - {registry.factory(name) for name in EXEMPT if name in registry}
+    registered = {registry.factory(name) for name in registry} - {
+        registry.factory(name) for name in EXEMPT if name in registry
+    }
     assert registered == classes
 
 

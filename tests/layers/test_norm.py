@@ -195,9 +195,8 @@ def test_shapes_that_do_not_fit():
         layer(torch.randn(2, 4))
 
 
-def test_keras_has_the_same_defaults():
-    for name in ("BatchNormalization", "LayerNormalization", "GroupNormalization"):
-        ours = globals()[name]().get_config()
-        theirs = getattr(keras.layers, name)().get_config()
-        for key in ours.keys() & {"axis", "momentum", "epsilon", "center", "scale", "groups"}:
-            assert ours[key] == theirs[key]
+@pytest.mark.parametrize("kind", [BatchNormalization, LayerNormalization, GroupNormalization])
+def test_defaults_are_keras_defaults(kind):
+    ours, theirs = kind().get_config(), getattr(keras.layers, kind.__name__)().get_config()
+    for key in ours.keys() & {"axis", "momentum", "epsilon", "center", "scale", "groups"}:
+        assert ours[key] == theirs[key]

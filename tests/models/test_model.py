@@ -233,7 +233,11 @@ class TestIsATorchModule:
     def test_copies(self, make):
         model = make().eval()
         x = self.inputs(model)
-        for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), type(model).from_config(model.get_config())):
+        for twin in (
+            copy.deepcopy(model),
+            pickle.loads(pickle.dumps(model)),
+            type(model).from_config(model.get_config()),
+        ):
             twin.load_state_dict(model.state_dict())
             self.same(twin.eval()(x), model(x))
             assert {id(p) for p in twin.parameters()}.isdisjoint(id(p) for p in model.parameters())
@@ -283,7 +287,9 @@ class TestMasks:
         import keras
 
         tokens = torch.tensor([[1, 2, 0, 0], [3, 1, 2, 0]])
-        ours = Sequential([Embedding(5, 3, mask_zero=True, input_shape=(4,)), Dropout(0.5), LSTM(4, return_sequences=True), GRU(2)])
+        ours = Sequential(
+            [Embedding(5, 3, mask_zero=True, input_shape=(4,)), Dropout(0.5), LSTM(4, return_sequences=True), GRU(2)]
+        )
         theirs = keras.Sequential(
             [
                 keras.layers.Input((4,)),

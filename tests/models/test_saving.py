@@ -42,7 +42,11 @@ def rewrite(path, change_tensors=None, change_description=None):
 
 def recurrent():
     return Sequential(
-        [TimeDistributed(Dense(4), input_shape=(5, 3)), Bidirectional(LSTM(2, kernel_regularizer="l2")), Dense(1, name="last")]
+        [
+            TimeDistributed(Dense(4), input_shape=(5, 3)),
+            Bidirectional(LSTM(2, kernel_regularizer="l2")),
+            Dense(1, name="last"),
+        ]
     )
 
 
@@ -50,12 +54,16 @@ def recurrent():
 def test_comes_back_as_it_was(make, path):
     model = make().eval()
     model.layers[-1].trainable = False
-    model.compile("adam", "mse", ["mae"])
+    model.compile("adam", "mse")
     model.save(path)
     again = load(path).eval()
     x = [torch.randn(2, *layer.shape) for layer in model.input_layers]
     x = x if model.several_inputs else x[0]
-    for a, b in zip(np.atleast_1d(model.predict(x if isinstance(x, torch.Tensor) else x)), np.atleast_1d(again.predict(x)), strict=True):
+    for a, b in zip(
+        np.atleast_1d(model.predict(x if isinstance(x, torch.Tensor) else x)),
+        np.atleast_1d(again.predict(x)),
+        strict=True,
+    ):
         np.testing.assert_array_equal(a, b)
     assert again.get_config() == model.get_config()
     assert not again.layers[-1].trainable

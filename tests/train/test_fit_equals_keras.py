@@ -61,7 +61,9 @@ def test_penalties_constraints_statistics_and_validation(optimizer):
     same(*histories)
     for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3)
-    np.testing.assert_allclose(ours.evaluate(IMAGES, LABELS, verbose=0), theirs.evaluate(IMAGES, LABELS, verbose=0), atol=1e-3)
+    np.testing.assert_allclose(
+        ours.evaluate(IMAGES, LABELS, verbose=0), theirs.evaluate(IMAGES, LABELS, verbose=0), atol=1e-3
+    )
     np.testing.assert_allclose(ours.predict(IMAGES), theirs.predict(IMAGES, verbose=0), atol=2e-3)
 
 
@@ -90,10 +92,14 @@ def test_regression_with_a_schedule_and_clipping():
     from striate import schedules
 
     ours.compile(
-        optimizers.SGD(schedules.ExponentialDecay(**schedule), momentum=0.9, global_clipnorm=0.5), "mse", metrics=["mae"]
+        optimizers.SGD(schedules.ExponentialDecay(**schedule), momentum=0.9, global_clipnorm=0.5),
+        "mse",
+        metrics=["mae"],
     )
     theirs.compile(
-        keras.optimizers.SGD(keras.optimizers.schedules.ExponentialDecay(**schedule), momentum=0.9, global_clipnorm=0.5),
+        keras.optimizers.SGD(
+            keras.optimizers.schedules.ExponentialDecay(**schedule), momentum=0.9, global_clipnorm=0.5
+        ),
         "mse",
         metrics=["mae"],
     )
@@ -103,7 +109,9 @@ def test_regression_with_a_schedule_and_clipping():
 def test_binary():
     def make(library):
         kit = library.layers
-        return library.models.Sequential([kit.Input((4,)), kit.Dense(6, activation="relu"), kit.Dense(1, activation="sigmoid")])
+        return library.models.Sequential(
+            [kit.Input((4,)), kit.Dense(6, activation="relu"), kit.Dense(1, activation="sigmoid")]
+        )
 
     labels = (NUMBERS[:, 0] > 0).astype("int64")
     histories = []
@@ -130,7 +138,9 @@ def test_several_inputs_and_outputs():
             metrics=[["accuracy"], ["mae"]],
             loss_weights=[1.0, 0.3],
         )
-        histories.append(model.fit([IMAGES, ROWS], [LABELS, NUMBERS], batch_size=16, epochs=3, shuffle=False, verbose=0))
+        histories.append(
+            model.fit([IMAGES, ROWS], [LABELS, NUMBERS], batch_size=16, epochs=3, shuffle=False, verbose=0)
+        )
     same(*histories)
 
 
@@ -139,5 +149,7 @@ def test_one_batch_at_a_time():
     for model in (ours, theirs):
         model.compile("sgd", "mse", metrics=["mae"])
     for _ in range(3):
-        np.testing.assert_allclose(ours.train_on_batch(ROWS, NUMBERS)[0], theirs.train_on_batch(ROWS, NUMBERS)[0], rtol=1e-4)
+        np.testing.assert_allclose(
+            ours.train_on_batch(ROWS, NUMBERS)[0], theirs.train_on_batch(ROWS, NUMBERS)[0], rtol=1e-4
+        )
         theirs.reset_metrics()

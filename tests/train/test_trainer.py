@@ -22,7 +22,9 @@ Y = (X[:, 0] > 0).astype("int64") + (X[:, 1] > 1)
 
 def make(dropout=0.0) -> Sequential:
     torch.manual_seed(3)
-    model = Sequential([Dense(8, activation="relu", input_shape=(4,)), Dropout(dropout), Dense(3, activation="softmax")])
+    model = Sequential(
+        [Dense(8, activation="relu", input_shape=(4,)), Dropout(dropout), Dense(3, activation="softmax")]
+    )
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, Unpack
 
@@ -17,9 +18,9 @@ from torch import Tensor, nn
 
 from striate import initializers, shapes
 from striate.errors import ArgumentError, ShapeError
-from striate.layers.layer import Layer, LayerOptions, Layout, Mask, empty, register
+from striate.layers.layer import Layer, LayerOptions, Layout, Mask, Permuted, empty, register
 from striate.layers.recurrent import dropped_fraction
-from striate.shapes import Shape, Size, number, product, spread, text, times
+from striate.shapes import Shape, Size, number, product, spread, text
 
 
 class AttentionLayer(Layer):
@@ -64,48 +65,29 @@ def fused_attention(
     )
 
 
-@register("Attention")
-class Attention(AttentionLayer):
-    """Attention of Luong et al., 2015: a query's score for a key is their dot product.
-
-    Args:
-        use_scale: multiply the scores by one learned number.
-        score_mode: `"dot"`, or `"concat"`: the scores are a learned number × Σ tanh(query + key).
-        dropout: the fraction of the weights that training drops.
-
-    Call arguments: a list `[query, value]` or `[query, value, key]`, where the values are their own keys by default;
-    `mask`, a list of the masks of query and value; `return_attention_scores`, for a pair of the output and the weights
-    (batch, queries, keys); `use_causal_mask`, for no position to look at a later one.
-
-    Input shape: `[(batch, queries, features), (batch, keys, values), (batch, keys, features)]`.
-    Output shape: `(batch, queries, values)`.
-
-    Raises:
-        ArgumentError: an argument cannot be used.
-        ShapeError: the shapes do not fit each other.
-
-    Example:
-        >>> Attention(use_scale=True).explain([(None, 4, 8), (None, 6, 8)])
-        'attention: 4 queries × 6 keys = 24 scores; 1 parameter (scale); no neurons'
-    """
+class ScoredAttention(AttentionLayer):
+    """What `Attention` and `AdditiveAttention` share: inputs in a list, and no projections."""
 
     scale: nn.Parameter
-    concat_score_weight: nn.Parameter
-    scale_initializer: Any = initializers.get("ones")
-    concat_score_weight_initializer: Any = initializers.get("ones")
+    scale_initializer: Any
+    is_dot_product = False
+    """Whether the scores are products of queries and keys, which torch's fused operation takes."""
 
-    def __init__(
-        self,
-        use_scale: bool = False,
-        score_mode: str = "dot",
-        dropout: float = 0.0,
-        **options: Unpack[LayerOptions],
-    ) -> None:
+    def __init__(self, use_scale: bool, dropout: float, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
-        shapes.one_of(score_mode, ("dot", "concat"), f"{self.name}: score_mode")
         self.use_scale = use_scale
-        self.score_mode = score_mode
         self.dropout = dropped_fraction(dropout, f"{self.name}: dropout")
+
+    @abstractmethod
+    def weight_shapes(self, input_shapes: Sequence[Shape]) -> dict[str, tuple[int, ...]]:
+        """The learned numbers by name."""
+
+    @abstractmethod
+    def scores(self, query: Tensor, key: Tensor) -> Tensor:
+        """(B, T, S)"""
+
+    def _scaled(self, x: Tensor) -> Tensor:
+        return x * self.scale if self.use_scale else x
 
     def check_input_shape(self, input_shapes: Any) -> None:
         if not isinstance(input_shapes, (list, tuple)) or not all(isinstance(s, tuple) for s in input_shapes):
@@ -120,29 +102,14 @@ class Attention(AttentionLayer):
             raise ShapeError(f"{self.name}: query {text(query)} and key {text(key)} must have the same known features.")
         if key[1] != value[1]:
             raise ShapeError(f"{self.name}: key {text(key)} and value {text(value)} must have the same positions.")
+        for name, shape in self.weight_shapes(input_shapes).items() if self.built else ():
+            if getattr(self, name).shape != shape:
+                raise ShapeError(f"{self.name}: built for {getattr(self, name).numel()} features, got {text(query)}.")
 
     def build(self, input_shapes: Sequence[Shape]) -> None:
         for name, shape in self.weight_shapes(input_shapes).items():
             setattr(self, name, nn.Parameter(torch.empty(shape)))
             self.add_weight(name, name)
-
-    def weight_shapes(self, input_shapes: Sequence[Shape]) -> dict[str, tuple[int, ...]]:
-        """The learned numbers by name."""
-        names = ["scale"] * self.use_scale + ["concat_score_weight"] * (self.score_mode == "concat")
-        return dict.fromkeys(names, ())
-
-    def scores(self, query: Tensor, key: Tensor) -> Tensor:
-        """(B, T, S)"""
-        if self.score_mode == "dot":
-            return self._scaled(query) @ key.mT
-        return self.concat_score_weight * self._scaled(query.unsqueeze(2) + key.unsqueeze(1)).tanh().sum(-1)
-
-    def _scaled(self, x: Tensor) -> Tensor:
-        return x * self.scale if self.use_scale else x
-
-    @property
-    def is_dot_product(self) -> bool:
-        return self.score_mode == "dot"
 
     def forward(
         self,
@@ -188,14 +155,62 @@ class Attention(AttentionLayer):
         count = self.count_parameters(input_shapes)
         names = ", ".join(self.weight_shapes(input_shapes))
         parameters = f"{number(count)} parameter{'s' * (count > 1)} ({names})" if count else "no parameters"
-        scores = (
-            f"{times((query[1],))} queries × {times((key[1],))} keys = {number(product((query[1], key[1])))} scores"
-        )
-        return f"{scores}; {parameters}; no neurons"
+        queries, keys, scores = (number(size) for size in (query[1], key[1], product((query[1], key[1]))))
+        return f"{queries} queries × {keys} keys = {scores} scores; {parameters}; no neurons"
+
+
+@register("Attention")
+class Attention(ScoredAttention):
+    """Attention of Luong et al., 2015: a query's score for a key is their dot product.
+
+    Args:
+        use_scale: multiply the scores by one learned number.
+        score_mode: `"dot"`, or `"concat"`: the scores are a learned number × Σ tanh(query + key).
+        dropout: the fraction of the weights that training drops.
+
+    Call arguments: a list `[query, value]` or `[query, value, key]`, where the values are their own keys by default;
+    `mask`, a list of the masks of query and value; `return_attention_scores`, for a pair of the output and the weights
+    (batch, queries, keys); `use_causal_mask`, for no position to look at a later one.
+
+    Input shape: `[(batch, queries, features), (batch, keys, values), (batch, keys, features)]`.
+    Output shape: `(batch, queries, values)`.
+
+    Raises:
+        ArgumentError: an argument cannot be used.
+        ShapeError: the shapes do not fit each other.
+
+    Example:
+        >>> Attention(use_scale=True).explain([(None, 4, 8), (None, 6, 8)])
+        'attention: 4 queries × 6 keys = 24 scores; 1 parameter (scale); no neurons'
+    """
+
+    concat_score_weight: nn.Parameter
+    scale_initializer = concat_score_weight_initializer = initializers.get("ones")
+
+    def __init__(
+        self,
+        use_scale: bool = False,
+        score_mode: str = "dot",
+        dropout: float = 0.0,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(use_scale, dropout, **options)
+        shapes.one_of(score_mode, ("dot", "concat"), f"{self.name}: score_mode")
+        self.score_mode = score_mode
+        self.is_dot_product = score_mode == "dot"
+
+    def weight_shapes(self, input_shapes: Sequence[Shape]) -> dict[str, tuple[int, ...]]:
+        names = ["scale"] * self.use_scale + ["concat_score_weight"] * (self.score_mode == "concat")
+        return dict.fromkeys(names, ())
+
+    def scores(self, query: Tensor, key: Tensor) -> Tensor:
+        if self.is_dot_product:
+            return self._scaled(query) @ key.mT
+        return self.concat_score_weight * self._scaled(query.unsqueeze(2) + key.unsqueeze(1)).tanh().sum(-1)
 
 
 @register("AdditiveAttention")
-class AdditiveAttention(Attention):
+class AdditiveAttention(ScoredAttention):
     """Attention of Bahdanau et al., 2015: a query's score for a key is Σ scale × tanh(query + key).
 
     Args:
@@ -210,10 +225,9 @@ class AdditiveAttention(Attention):
     """
 
     scale_initializer = initializers.get("glorot_uniform")
-    is_dot_product = False
 
     def __init__(self, use_scale: bool = True, dropout: float = 0.0, **options: Unpack[LayerOptions]) -> None:
-        super().__init__(use_scale, dropout=dropout, **options)
+        super().__init__(use_scale, dropout, **options)
 
     def weight_shapes(self, input_shapes: Sequence[Shape]) -> dict[str, tuple[int, ...]]:
         features = input_shapes[0][-1]
@@ -237,7 +251,7 @@ class Folded(Layout):
     (torch.Size([8, 6]), torch.Size([8]))
     """
 
-    def __init__(self, inputs: Sequence[int] | None, outputs: Sequence[int]) -> None:
+    def __init__(self, inputs: list[int] | None, outputs: list[int]) -> None:
         self.inputs = inputs  # None in a bias
         self.outputs = outputs
 
@@ -245,7 +259,7 @@ class Folded(Layout):
         return weight.flatten() if self.inputs is None else weight.flatten(len(self.inputs)).flatten(0, -2).T
 
     def to_keras(self, weight: Tensor) -> Tensor:
-        return weight.T.reshape([*(self.inputs or ()), *self.outputs])
+        return weight.reshape(self.outputs) if self.inputs is None else weight.T.reshape([*self.inputs, *self.outputs])
 
 
 @register("MultiHeadAttention")
@@ -361,7 +375,9 @@ class MultiHeadAttention(AttentionLayer):
         for name, (inputs, outputs) in self.projections(*input_shapes).items():
             path = f"{name}_dense"
             setattr(self, path, empty(nn.Linear, math.prod(inputs), math.prod(outputs), bias=self.use_bias))
-            self.add_weight(f"{name}_kernel", f"{path}.weight", Folded(inputs, outputs), role="kernel")
+            # To its initialiser it is a matrix, so that the fans count all inputs and all outputs.
+            self.add_weight(f"{name}_kernel", f"{path}.weight", Permuted(1, 0), role="kernel")
+            self.weight_list[-1].layout = Folded(inputs, outputs)
             if self.use_bias:
                 self.add_weight(f"{name}_bias", f"{path}.bias", Folded(None, outputs), role="bias")
 

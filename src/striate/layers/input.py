@@ -33,13 +33,14 @@ class InputLayer(Layer):
         self.dtype = str(dtype).removeprefix("torch.")
         if not isinstance(getattr(torch, self.dtype, None), torch.dtype):
             raise ArgumentError(f"Input(dtype={dtype!r}): expected the name of a torch dtype, such as 'float32'.")
+        self.batch_shape: Shape = (batch_size, *self.shape)
         self.built = True
-        self.input_shapes = [(batch_size, *self.shape)]
+        self.input_shapes = [self.batch_shape]
         self._begin_history()
 
     def _begin_history(self) -> None:
         node = Node(self, (), {})
-        node.outputs.append(SymbolicTensor(self.input_shapes[0], node))
+        node.outputs.append(SymbolicTensor(self.batch_shape, node))
         self._symbolic_call = node
 
     def __setstate__(self, state: dict[str, Any]) -> None:

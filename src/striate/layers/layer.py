@@ -174,7 +174,8 @@ class Layer(nn.Module, Configurable):
             setattr(self, argument, kinds[argument.rpartition("_")[2]].get(value))
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config() | {"name": self.name}
+        own = [name for name in constructor_arguments(type(self)) if name not in LayerOptions.__annotations__]
+        config = {name: to_config(getattr(self, name)) for name in own} | {"name": self.name}
         if not self._trainable:
             config["trainable"] = False
         if self.activity_regularizer is not None:

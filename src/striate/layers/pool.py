@@ -24,10 +24,10 @@ _FUNCTIONS: dict[type[nn.Module], Callable[..., Tensor]] = {
 
 
 class SamePooling(nn.Module):
-    """Torch's pooling with `padding="same"`, which depends on the image's size; the padding counts for nothing.
+    """Torch's pooling with `padding="same"`, where the cells beyond the edges count for nothing.
 
-    No padded copy is made: torch pads both ends alike, so an odd cell at the end comes from rounding the number of
-    windows up, or, at stride 1, from one cell more on both ends and leaving out the first window.
+    No padded copy is made. Torch pads both ends alike, so an odd cell at the end comes from rounding the number of
+    windows up, or, at stride 1, from one cell more at both ends and leaving out the first window.
     """
 
     def __init__(self, pooling: type[nn.Module], kernel_size: Sequence[int], stride: Sequence[int]) -> None:
@@ -41,7 +41,7 @@ class SamePooling(nn.Module):
         for size, kernel, stride in zip(x.shape[2:], self.kernel_size, self.stride, strict=True):
             shifted = stride == 1 and kernel % 2 == 0
             padding.append(kernel // 2 if shifted else shapes.same_padding(size, kernel, stride)[0])
-            kept.append(slice(1, None) if shifted else slice(None))
+            kept.append(slice(int(shifted), None))
         return _FUNCTIONS[self.pooling](x, self.kernel_size, self.stride, padding, ceil_mode=True)[:, :, *kept]
 
     def extra_repr(self) -> str:

@@ -87,7 +87,7 @@ class Reshape(Layer):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         values = product(input_shape[1:])
-        known = product(size for size in self.target_shape if size != -1)
+        known = product([size for size in self.target_shape if size != -1])
         assert known is not None
         if values is None:
             return (input_shape[0], *(None if size == -1 else size for size in self.target_shape))

@@ -6,7 +6,7 @@ the slots it fills.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +49,7 @@ def encode(structure: Any) -> Any:
     return map_nested(structure, lambda leaf: {"slot": leaf.index} if isinstance(leaf, Slot) else to_config(leaf))
 
 
-def decode(structure: Any, values: Sequence[Any]) -> Any:
+def decode(structure: Any, values: Mapping[int, Any]) -> Any:
     """The inverse of `encode`, with the values of the slots put in."""
     if isinstance(structure, dict) and set(structure) == {"slot"}:
         return values[structure["slot"]]

@@ -21,9 +21,9 @@ from striate.layers.input import InputLayer
 from striate.layers.layer import Layer, Shapes, register
 from striate.layers.symbolic import SymbolicTensor, leaves
 from striate.models.graph import Slot, Step, decode, fill, make_steps, nodes_between, unique_names
-from striate.shapes import Shape, Size, product, text
 from striate.models.saving import save
 from striate.models.training import Trainable
+from striate.shapes import Shape, Size, product, text
 
 
 class LayerList(nn.Module):
@@ -98,8 +98,8 @@ class Model(Trainable, Layer):
                     raise ArgumentError(
                         f"Model({kind}=...): expected what Input or a layer gave, got {type(tensor).__name__}."
                     )
-        nodes = nodes_between(input_list, output_list)
         input_layers = [_input_layer(tensor) for tensor in input_list]
+        nodes = nodes_between(input_list, output_list)
         named = unique_names([*input_layers, *(node.layer for node in nodes)])
         steps, output_slots, slots = make_steps(input_list, output_list, nodes)
 
@@ -111,7 +111,7 @@ class Model(Trainable, Layer):
         self.several_outputs = isinstance(outputs, (list, tuple))
         self.makes_mask = any(layer.makes_mask for layer in self.layers)
         self._symbols = (input_list, output_list)
-        self.input_shapes = [[layer.input_shapes[0] for layer in input_layers]]
+        self.input_shapes = [[layer.batch_shape for layer in input_layers]]
         if not self.several_inputs:
             self.input_shapes = self.input_shapes[0]  # type: ignore[assignment]
         self.built = True
@@ -166,7 +166,7 @@ class Model(Trainable, Layer):
     # Running -----------------------------------------------------------------------------------------------------
 
     def check_input_shape(self, *input_shapes: Any) -> None:
-        expected = [layer.input_shapes[0] for layer in self.input_layers]
+        expected = [layer.batch_shape for layer in self.input_layers]
         received = _listed(input_shapes[0]) if len(input_shapes) == 1 else list(input_shapes)
         if len(received) != len(expected):
             raise ShapeError(f"{self.name}: expected {len(expected)} inputs, got {len(received)}.")
@@ -240,7 +240,7 @@ class Model(Trainable, Layer):
             found.append((step, layer, args, shapes))
             return shapes
 
-        shapes = [layer.input_shapes[0] for layer in self.input_layers] if input_shapes is None else input_shapes
+        shapes = [layer.batch_shape for layer in self.input_layers] if input_shapes is None else input_shapes
         self._final_shapes = self._replay(shapes, infer)
         return iter(found)
 
@@ -282,10 +282,10 @@ class Model(Trainable, Layer):
         maker = {slot: layer.name for slot, layer in enumerate(self.input_layers)}
         rows: dict[str, Row] = {}
         if self._lists_inputs:
-            rows = {i.name: Row(i.name, "InputLayer", i.input_shapes[0], 0, 0) for i in self.input_layers}
+            rows = {i.name: Row(i.name, "InputLayer", i.batch_shape, 0, 0) for i in self.input_layers}
         branched = self._is_branched()
         for step, layer, shapes, output_shape in self.calls():
-            maker |= {slot: step.layer for slot in step.outputs}
+            maker |= dict.fromkeys(step.outputs, step.layer)
             sources = tuple(maker[slot.index] for slot in _slots([step.args, step.kwargs])) if branched else ()
             if step.layer in rows:  # a shared layer is one row, with the sources of all its calls
                 before = rows[step.layer]
@@ -324,7 +324,7 @@ class Model(Trainable, Layer):
             trainable=trainable,
             bytes_of_parameters=sum(tensor.numel() * tensor.element_size() for tensor in self.weights),
             neurons=self.count_neurons(),
-            features=_total(product(layer.input_shapes[0][1:]) for layer in self.input_layers),
+            features=_total(product(layer.shape) for layer in self.input_layers),
         )
         (print_fn or print)(table)
 

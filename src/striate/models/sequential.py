@@ -107,7 +107,7 @@ class Sequential(Model):
         if layer.declared_shape is not None:
             return layer.declared_shape
         if isinstance(layer, Model) and layer.built and len(layer.input_layers) == 1:
-            return layer.input_layers[0].input_shapes[0]
+            return layer.input_layers[0].batch_shape
         return None
 
     def build(self, *input_shapes: Any) -> None:

@@ -27,7 +27,7 @@ def _through_trainer(method: Callable[Concatenate[Trainer, Any, P], R]) -> Calla
 class Trainable(nn.Module):
     """The training methods of a model."""
 
-    def compile(  # type: ignore[override]
+    def compile(
         self,
         optimizer: Any = "rmsprop",
         loss: Any = None,

@@ -15,11 +15,11 @@ from striate.shapes import text
 
 
 class Confusion(NamedTuple):
-    """How often samples of one class were taken for another."""
+    """How often samples of one class were taken for another; both by number."""
 
     actual: int
     predicted: int
-    count: int
+    times: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Classification:
             Confusion(int(row), int(column), int(self.confusion[row, column]))
             for row, column in zip(rows, columns, strict=True)
         ]
-        return sorted(pairs, key=lambda pair: -pair.count)
+        return sorted(pairs, key=lambda pair: -pair.times)
 
 
 @dataclass(frozen=True, eq=False)

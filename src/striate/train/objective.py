@@ -91,7 +91,7 @@ class Objective:
             ]
             self.heads.append(Head(name, self._losses[index], self._weights[index], chosen))
 
-    def loss(self, targets: Any, predictions: Any, sample_weight: Tensor | None) -> Tensor:
+    def loss(self, targets: Any, predictions: Any, sample_weight: Any) -> Tensor:
         """The weighted sum of the outputs' losses on a batch."""
         total: Tensor | None = None
         outputs, labels = self._outputs(predictions), self._outputs(targets, "y")

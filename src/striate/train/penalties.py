@@ -33,7 +33,7 @@ class Penalties:
                 handle.remove()
 
     def _see(self, layer: nn.Module, _: Any, output: Any) -> None:
-        assert isinstance(layer, Layer)
+        assert isinstance(layer, Layer) and layer.activity_regularizer is not None
         for tensor in output if isinstance(output, (list, tuple)) else [output]:
             # As in Keras, the penalty does not grow with the batch.
             self._seen.append(layer.activity_regularizer(tensor) / tensor.shape[0])

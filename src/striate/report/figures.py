@@ -1,0 +1,339 @@
+"""The figures of a report, as SVG: one for light and one for dark pages, and for phones where two panels get stacked.
+
+Only this file imports matplotlib, which takes a second. Text becomes outlines, so that a figure looks the same
+everywhere; backgrounds are transparent. A figure's words for those who do not see it are written here, beside it.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.style
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from striate.report.results import Classification, Regression
+
+MOST_CLASSES = 40  # a matrix of more cells has no readable numbers
+MOST_PAIRS = 20
+
+_HEAD, _TAIL = 13, 7  # letters that are kept of a long name
+_PIXELS_PER_POINT = 96 / 72
+_NARROW = "(max-width: 40rem)"
+_DARK = "(prefers-color-scheme: dark)"
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours that stay apart for colour-blind eyes: blue for what is right, orange for what is not."""
+
+    ink: str
+    quiet: str
+    line: str
+    blue: str
+    orange: str
+    on_fill: str
+
+
+LIGHT = Theme("#1b222c", "#5c6773", "#d9dee5", "#0b62b5", "#b8500c", "#ffffff")
+DARK = Theme("#e4e8ed", "#9aa5b1", "#333c47", "#6cb4f5", "#f2a65a", "#12161b")
+
+Draw = Callable[[Theme], Figure]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure in its variants.
+
+    Attributes:
+        alt: what it shows, in words and numbers.
+        source: the light variant, as a `data:` URI.
+        variants: the others, each with the media query of where it belongs.
+        width, height: the size in CSS pixels.
+        least_width: below it the figure scrolls, as its text would be too small.
+    """
+
+    alt: str
+    source: str
+    variants: tuple[tuple[str, str], ...]
+    width: int
+    height: int
+    least_width: int = 0
+
+
+def learning_curves(history: Mapping[str, Sequence[Any]]) -> Picture | None:
+    """The loss and the first metric of each epoch, on training and validation data; None without epochs."""
+    names = _curve_names(history)
+    if not names:
+        return None
+    epochs = len(history[names[0]])
+    parts = [f"Learning curves over {epochs:,} epoch{'s' * (epochs > 1)}."]
+    for name in names:
+        ends = [f"training {_ends(history[name], name)}"]
+        if f"val_{name}" in history:
+            ends.append(f"validation {_ends(history[f'val_{name}'], name)}")
+        parts.append(f"{_title(name)}: {', '.join(ends)}.")
+    return _picture(
+        " ".join(parts),
+        lambda theme: draw_curves(history, theme, stacked=False),
+        lambda theme: draw_curves(history, theme, stacked=True),
+    )
+
+
+def confusion(result: Classification) -> Picture:
+    """The confusion matrix, or the most confused pairs of more than 40 classes."""
+    alt = f"{result.right:,} of {result.total:,} right"
+    if result.confusions:
+        names = result.class_names
+        worst = result.confusions[0]
+        alt += f"; most confused: {names[worst.actual]} taken for {names[worst.predicted]}, {_times(worst.times)}"
+    if len(result.class_names) <= MOST_CLASSES:
+        return _picture(f"Confusion matrix: {alt}.", lambda theme: draw_matrix(result, theme))
+    return _picture(f"Most confused pairs of classes: {alt}.", lambda theme: draw_pairs(result, theme))
+
+
+def residuals(result: Regression) -> Picture:
+    """Predictions against true values, and how far they are off."""
+    off = result.residuals
+    return _picture(
+        f"Predicted against true values of {len(off):,} samples: true from {_number(result.actual.min())} to "
+        f"{_number(result.actual.max())}, predicted from {_number(result.predicted.min())} to "
+        f"{_number(result.predicted.max())}. Predicted minus true: mean {_number(off.mean())}, half of all from "
+        f"{_number(np.quantile(off, 0.25))} to {_number(np.quantile(off, 0.75))}.",
+        lambda theme: draw_residuals(result, theme, stacked=False),
+        lambda theme: draw_residuals(result, theme, stacked=True),
+    )
+
+
+def draw_curves(history: Mapping[str, Sequence[Any]], theme: Theme, stacked: bool) -> Figure:
+    """One panel for the loss, one for the first metric."""
+    names = _curve_names(history)
+    figure, panels = _panels(len(names), stacked)
+    for axes, name in zip(panels, names, strict=True):
+        epochs = np.arange(1, len(history[name]) + 1)
+        marker = "o" if len(epochs) <= 30 else ""
+        axes.plot(epochs, history[name], color=theme.orange, linestyle=(0, (4, 1.5)), label="training", marker=marker)
+        if f"val_{name}" in history:
+            axes.plot(epochs, history[f"val_{name}"], color=theme.blue, label="validation", marker=marker)
+        axes.set_title(_title(name))
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1.0), ncols=2, borderaxespad=0.3, borderpad=0)
+        axes.set(xlabel="epoch", xlim=(0.5, len(epochs) + 0.5))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        if _is_share(name):
+            axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.grid(axis="y")
+    return figure
+
+
+def draw_matrix(result: Classification, theme: Theme) -> Figure:
+    """A tile for each pair of classes that occurs, filled by its share of the true class."""
+    counts = result.confusion
+    size = len(counts)
+    cell = min(0.9, max(4.2 / size, min(0.42, 8 / size)))  # inches
+    figure = Figure(figsize=(cell * size, cell * size))
+    axes = figure.add_axes((0, 0, 1, 1))
+    digits = len(str(counts.max()))
+    font_size = min(10.0, 72 * cell * 0.55, 72 * cell * 0.85 / (0.64 * digits))
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    edges = np.arange(size + 1)
+    axes.hlines(edges, 0, size, color=theme.line, lw=0.5)
+    axes.vlines(edges, 0, size, color=theme.line, lw=0.5)
+    for row, column in np.argwhere((counts > 0) | np.eye(size, dtype=bool)):
+        # The square root lifts a single mistake out of the background.
+        strength = shares[row, column] ** 0.5
+        color = theme.blue if row == column else theme.orange
+        tile = Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, color=color, alpha=0.12 + 0.88 * strength, lw=0)
+        axes.add_patch(tile)
+        ink = theme.on_fill if strength > 0.55 else theme.ink
+        axes.text(
+            column + 0.5,
+            row + 0.5,
+            str(counts[row, column]),
+            color=ink,
+            size=font_size,
+            ha="center",
+            va="center_baseline",
+        )
+    axes.set(xlim=(0, size), ylim=(size, 0), xlabel="predicted class", ylabel="true class")
+    labels = [_label(name, number) for number, name in enumerate(result.class_names)]
+    fits = max(map(len, labels)) * 0.09 < cell
+    middles = np.arange(size) + 0.5
+    axes.set_xticks(middles, labels, rotation=0 if fits else 90)
+    axes.set_yticks(middles, labels)
+    axes.tick_params(length=0, labelsize=min(9.0, 72 * cell * 0.62))
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def draw_pairs(result: Classification, theme: Theme) -> Figure:
+    """A bar for each of the most confused pairs."""
+    pairs = result.confusions[:MOST_PAIRS]
+    figure = Figure(figsize=(4.2, 0.26 * max(len(pairs), 2)))
+    axes = figure.add_axes((0, 0, 1, 1))
+    names = result.class_names
+    labels = [
+        f"{_label(names[pair.actual], pair.actual)} → {_label(names[pair.predicted], pair.predicted)}" for pair in pairs
+    ]
+    bars = axes.barh(range(len(pairs)), [pair.times for pair in pairs], height=0.7, color=theme.orange)
+    axes.bar_label(bars, [f"{pair.times:,}" for pair in pairs], padding=3)
+    axes.set_yticks(range(len(pairs)), labels)
+    axes.set(ylim=(len(pairs) - 0.4, -0.6), xticks=[], ylabel="true class → predicted class")
+    axes.tick_params(length=0)
+    axes.spines[["bottom", "top", "right"]].set_visible(False)
+    return figure
+
+
+def draw_residuals(result: Regression, theme: Theme, stacked: bool) -> Figure:
+    """Predicted against true with the line where they are equal, and a histogram of the differences."""
+    figure, (against, histogram) = _panels(2, stacked)
+    # Thousands of dots are kept as pixels: as outlines they would make a report of megabytes.
+    against.scatter(result.actual, result.predicted, s=9, color=theme.blue, alpha=0.5, lw=0, rasterized=True)
+    ends = [min(result.actual.min(), result.predicted.min()), max(result.actual.max(), result.predicted.max())]
+    against.plot(ends, ends, color=theme.quiet, linestyle=(0, (4, 3)), lw=1)
+    against.set(title="Predicted against true", xlabel="true", ylabel="predicted")
+    histogram.hist(result.residuals.ravel(), bins=min(30, 5 + math.isqrt(result.residuals.size)), color=theme.blue)
+    histogram.axvline(0, color=theme.quiet, linestyle=(0, (4, 3)), lw=1)
+    histogram.set(title="How far off", xlabel="predicted minus true", ylabel="samples")
+    histogram.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    for axes in (against, histogram):
+        axes.locator_params(axis="x", nbins=6)
+        axes.grid(axis="y")
+    return figure
+
+
+def to_svg(draw: Draw, theme: Theme) -> str:
+    """Draw a figure in the colours of a theme, whatever matplotlib is set to, and leave that as it was."""
+    with matplotlib.style.context(["default", _settings(theme)]):
+        output = io.StringIO()
+        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure = draw(theme)
+        figure.savefig(output, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.04, metadata=nothing)
+    return output.getvalue()
+
+
+def undrawable(name: str) -> bool:
+    """Whether the figures' font lacks a letter of a name, which they then show as a number."""
+    font = get_font(findfont(FontProperties(family="DejaVu Sans")))
+    return any(font.get_char_index(ord(letter)) == 0 for letter in _one_line(name))
+
+
+def _picture(alt: str, draw: Draw, draw_narrow: Draw | None = None) -> Picture:
+    light = to_svg(draw, LIGHT)
+    variants = [(_DARK, to_svg(draw, DARK))]
+    if draw_narrow:
+        variants = [
+            (f"{_NARROW} and {_DARK}", to_svg(draw_narrow, DARK)),
+            (_NARROW, to_svg(draw_narrow, LIGHT)),
+            *variants,
+        ]
+    width, height = (round(points * _PIXELS_PER_POINT) for points in _size(light))
+    least_width = 0 if draw_narrow else round(0.65 * width)
+    return Picture(alt, _uri(light), tuple((query, _uri(svg)) for query, svg in variants), width, height, least_width)
+
+
+def _size(svg: str) -> tuple[float, float]:
+    """The width and height that matplotlib wrote into the first tag, in points."""
+    tag = svg[svg.index("<svg") :]
+    width, height = (float(tag.split(f' {side}="')[1].split("pt")[0]) for side in ("width", "height"))
+    return width, height
+
+
+def _uri(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
+
+
+def _settings(theme: Theme) -> dict[str, Any]:
+    return {
+        "axes.edgecolor": theme.line,
+        "axes.labelcolor": theme.quiet,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 10.5,
+        "axes.titleweight": "bold",
+        "axes.titlepad": 8,
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "grid.color": theme.line,
+        "grid.linewidth": 0.7,
+        "legend.frameon": False,
+        "lines.linewidth": 1.8,
+        "lines.markersize": 3,
+        "savefig.dpi": 200,
+        "svg.fonttype": "path",
+        "svg.hashsalt": "striate",  # the same report from the same run, to the byte
+        "text.color": theme.ink,
+        "text.parse_math": False,
+        "xtick.color": theme.line,
+        "xtick.labelcolor": theme.quiet,
+        "ytick.color": theme.line,
+        "ytick.labelcolor": theme.quiet,
+    }
+
+
+def _panels(count: int, stacked: bool) -> tuple[Figure, list[Axes]]:
+    """Panels side by side, or one above the other for phones."""
+    size = (3.8, 2.5 * count) if stacked else (4.5 * count, 2.9)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(hspace=0.08, wspace=0.06))
+    grid = figure.subplots(*((count, 1) if stacked else (1, count)), squeeze=False)
+    return figure, list(grid.flat)
+
+
+def _curve_names(history: Mapping[str, Sequence[Any]]) -> list[str]:
+    """The loss, and the first metric that is one number for each epoch."""
+    others = [name for name in history if name not in ("loss", "learning_rate") and not name.startswith("val_")]
+    numbers = [name for name in others if not isinstance(next(iter(history[name]), []), (list, tuple))]
+    return [name for name in ("loss", *numbers[:1]) if history.get(name)]
+
+
+def _title(name: str) -> str:
+    words = name.replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
+def _is_share(name: str) -> bool:
+    return name.endswith("accuracy")
+
+
+def _ends(values: Sequence[float], name: str) -> str:
+    show = percent if _is_share(name) else _number
+    return show(values[-1]) if len(values) == 1 else f"{show(values[0])} to {show(values[-1])}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share as people read it.
+
+    >>> percent(0.99167)
+    '99.17\\xa0%'
+    """
+    return f"{100 * share:.{digits}f}\u00a0%"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+
+
+def _one_line(name: str) -> str:
+    return " ".join(name.split())
+
+
+def _label(name: str, number: int) -> str:
+    """A class name in a figure: its beginning and its end, or its number where the font cannot draw it."""
+    if undrawable(name):
+        return f"#{number}"
+    name = _one_line(name)
+    return name if len(name) <= _HEAD + _TAIL + 1 else f"{name[:_HEAD].rstrip()}…{name[-_TAIL:].lstrip()}"
