@@ -11,9 +11,9 @@ from striate.errors import MissingExtraError
 def optional(module: str, extra: str, purpose: str) -> ModuleType:
     """Import `module`, or say which extra installs it.
 
-    >>> optional("no_such_package", extra="export", purpose="writing ONNX files")
+    >>> optional("no_such_package", extra="export", purpose="Writing ONNX")
     Traceback (most recent call last):
-    striate.errors.MissingExtraError: writing ONNX files needs the package 'no_such_package': pip install "striate[export]"
+    striate.errors.MissingExtraError: Writing ONNX needs the package 'no_such_package': pip install "striate[export]"
     """
     try:
         return importlib.import_module(module)

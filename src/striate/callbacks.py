@@ -29,8 +29,8 @@ Logs = dict[str, float]
 class Callback:
     """The base of callbacks: override what you need.
 
-    `self.model` is the module that is trained, `self.trainer` what trains it; `self.model.stop_training = True` ends the
-    training after the batch or epoch at hand.
+    `self.model` is the module that is trained, `self.trainer` what trains it. `self.model.stop_training = True` ends
+    the training after the batch or epoch at hand.
     """
 
     def set_trainer(self, trainer: Trainer) -> None:

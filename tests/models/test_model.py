@@ -78,7 +78,7 @@ class TestSequential:
 
     def test_an_error_comes_from_the_line_that_caused_it_and_leaves_the_model_as_it_was(self):
         model = Sequential([Conv2D(4, 3, input_shape=(8, 8, 1))])
-        with pytest.raises(ShapeError, match="big: .*smaller than the window of 9 × 9"):
+        with pytest.raises(ShapeError, match=r"big: .*smaller than the window of 9 × 9"):
             model.add(Conv2D(4, 9, name="big"))
         assert [layer.name for layer in model.layers] == ["conv2d"]
         model.add(Flatten())
@@ -192,7 +192,7 @@ class TestFunctional:
 
     def test_layers_may_have_names_of_methods_of_containers(self):
         model = Sequential([Dense(2, name="keys", input_shape=(2,)), Dense(2, name="output")])
-        assert list(model.state_dict())[0] == "layers.keys.op.weight"
+        assert next(iter(model.state_dict())) == "layers.keys.op.weight"
         with pytest.raises(ArgumentError, match="no method of torch"):
             Dense(2, name="forward")
 
@@ -278,7 +278,7 @@ class TestIsATorchModule:
         twin.set_weights(model.get_weights())
         x = self.inputs(model)
         self.same(twin(x), model(x))
-        with pytest.raises(ShapeError, match="expected .* weights"):
+        with pytest.raises(ShapeError, match=r"expected .* weights"):
             twin.set_weights(model.get_weights()[:-1])
 
 

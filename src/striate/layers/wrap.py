@@ -22,7 +22,16 @@ from striate.shapes import Shape, Size, number, one_of
 # Modules that take the channels right after the batch: all classes of these files of torch.nn, and four more.
 _CHANNELS_FIRST_FILES = {
     f"torch.nn.modules.{name}"
-    for name in ("batchnorm", "channelshuffle", "conv", "instancenorm", "padding", "pixelshuffle", "pooling", "upsampling")
+    for name in (
+        "batchnorm",
+        "channelshuffle",
+        "conv",
+        "instancenorm",
+        "padding",
+        "pixelshuffle",
+        "pooling",
+        "upsampling",
+    )
 }
 _CHANNELS_FIRST = (nn.GroupNorm, nn.LocalResponseNorm, nn.Dropout2d, nn.Dropout3d)
 
@@ -158,7 +167,9 @@ class Wrapped(Layer):
         for batch, size in _TRIALS:
             seen: dict[nn.Module, int] = {}
 
-            def count(module: nn.Module, args: Any, kwargs: Any, output: Any, seen: dict = seen, n: int = batch) -> None:
+            def count(
+                module: nn.Module, args: Any, kwargs: Any, output: Any, seen: dict = seen, n: int = batch
+            ) -> None:
                 seen.setdefault(module, _neurons(module, args, kwargs, output, n))
 
             self._run(batch, size, input_shapes, count)

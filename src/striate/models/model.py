@@ -409,7 +409,7 @@ class Model(Trainable, Layer):
 
 
 def _listed(value: Any) -> list[Any]:
-    """A list of inputs or outputs as it is, one of them as a list. (A shape is a tuple, so tuples are not lists here.)"""
+    """Inputs or outputs as a list. (A shape is a tuple, so a tuple is one of them.)"""
     return list(value) if isinstance(value, list) else [value]
 
 

@@ -27,7 +27,7 @@ from striate.report.results import Classification, Regression
 MOST_CLASSES = 40  # a matrix of more cells has no readable numbers
 MOST_PAIRS = 20
 
-_HEAD, _TAIL = 13, 7  # letters that are kept of a long name
+_LONGEST_NAME = 20
 _PIXELS_PER_POINT = 96 / 72
 _NARROW = "(max-width: 40rem)"
 _DARK = "(prefers-color-scheme: dark)"
@@ -187,7 +187,7 @@ def draw_pairs(result: Classification, theme: Theme) -> Figure:
     bars = axes.barh(range(len(pairs)), [pair.times for pair in pairs], height=0.7, color=theme.orange)
     axes.bar_label(bars, [f"{pair.times:,}" for pair in pairs], padding=3)
     axes.set_yticks(range(len(pairs)), labels)
-    axes.set(ylim=(len(pairs) - 0.4, -0.6), xticks=[], ylabel="true class → predicted class")
+    axes.set(ylim=(len(pairs) - 0.4, -0.6), xticks=[])
     axes.tick_params(length=0)
     axes.spines[["bottom", "top", "right"]].set_visible(False)
     return figure
@@ -221,10 +221,9 @@ def to_svg(draw: Draw, theme: Theme) -> str:
     return output.getvalue()
 
 
-def undrawable(name: str) -> bool:
-    """Whether the figures' font lacks a letter of a name, which they then show as a number."""
-    font = get_font(findfont(FontProperties(family="DejaVu Sans")))
-    return any(font.get_char_index(ord(letter)) == 0 for letter in _one_line(name))
+def shows_whole(name: str) -> bool:
+    """Whether figures show a class name as it is: one that is long, or that their font cannot draw, gets its number."""
+    return len(name) <= _LONGEST_NAME and _drawable(name)
 
 
 def _picture(alt: str, draw: Draw, draw_narrow: Draw | None = None) -> Picture:
@@ -327,13 +326,12 @@ def _times(count: int) -> str:
     return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
 
 
-def _one_line(name: str) -> str:
-    return " ".join(name.split())
+def _drawable(name: str) -> bool:
+    font = get_font(findfont(FontProperties(family="DejaVu Sans")))
+    return name.isprintable() and all(font.get_char_index(ord(letter)) for letter in name)
 
 
 def _label(name: str, number: int) -> str:
-    """A class name in a figure: its beginning and its end, or its number where the font cannot draw it."""
-    if undrawable(name):
-        return f"#{number}"
-    name = _one_line(name)
-    return name if len(name) <= _HEAD + _TAIL + 1 else f"{name[:_HEAD].rstrip()}…{name[-_TAIL:].lstrip()}"
+    if shows_whole(name):
+        return name
+    return f"#{number} {name[: _LONGEST_NAME - 6].rstrip()}…" if _drawable(name) else f"#{number}"

@@ -164,9 +164,11 @@ class Report:
                 _figure(figures.confusion(result)),
             )
         elif result.confusions:
-            intro = f"The most frequent mistakes among {len(result.class_names):,} classes."
+            intro = (
+                f"The most frequent mistakes among {len(result.class_names):,} classes: true class → predicted class."
+            )
             yield _section("Most confused classes", intro, _figure(figures.confusion(result)))
-        yield _section("Class by class", "", self._class_table(result))
+        yield self._class_table(result)
         if not len(result.mistakes):
             yield _section("Most confident mistakes", f"No mistakes: all {result.total:,} test {self._noun} are right.")
         if not images.are_images(self.test.x):
@@ -186,14 +188,16 @@ class Report:
         yield _section("A look at the test images", intro, self._grid(result, chosen))
 
     def _class_table(self, result: Classification) -> str:
-        labels = [f"#{number} " if figures.undrawable(name) else "" for number, name in enumerate(result.class_names)]
+        labels = ["" if figures.shows_whole(name) else f"#{number} " for number, name in enumerate(result.class_names)]
         head = "".join(f'<th scope="col">{name}</th>' for name in ("Class", "Precision", "Recall", "F1", "Support"))
         rows = [
             f'<tr><th scope="row">{label}{_safe(row.name)}</th><td>{row.precision:.3f}</td><td>{row.recall:.3f}</td>'
             f"<td>{row.f1:.3f}</td><td>{row.support:,.0f}</td></tr>"
             for label, row in zip([*labels, "", ""], result.table, strict=True)
         ]
-        return _table(f"<thead><tr>{head}</tr></thead>", rows[:-2], rows[-2:], numbers=True)
+        table = _table(f"<thead><tr>{head}</tr></thead>", rows[:-2], rows[-2:], numbers=True)
+        intro = "The numbers with # are those of long names in the figure." if any(labels) else ""
+        return _section("Class by class", intro, table)
 
     def _grid(self, result: Classification, chosen: np.ndarray) -> str:
         items = []

@@ -34,9 +34,9 @@ section { margin-top: 4rem; }
 figure { margin: 1.5rem 0 0; }
 .scroll { overflow-x: auto; }
 .scroll img { display: block; max-width: 100%; height: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+table { border-collapse: separate; border-spacing: 0; width: 100%; font-variant-numeric: tabular-nums; }
 .tall { max-height: 36rem; overflow: auto; }
-.tall thead th { position: sticky; top: 0; background: var(--page); }
+.tall thead, .tall tfoot { position: sticky; inset-block: 0; background: var(--page); }
 th, td { padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { color: var(--quiet); font-size: .875rem; font-weight: 500; }
 tbody th, tfoot th { font-weight: 400; min-width: 8rem; }
@@ -76,6 +76,7 @@ summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 3px; }
 }
 @media print {
   body { max-width: none; padding: 0; }
-  section, figure, li { break-inside: avoid; }
+  .tall { max-height: none; }
+  figure, li { break-inside: avoid; }
 }
 """

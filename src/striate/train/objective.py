@@ -54,7 +54,7 @@ class Objective:
 
     def _for_each(self, argument: str, value: Any, spread: bool) -> list[Any]:
         names = self.output_names
-        if isinstance(value, Mapping) and not {"class", "config"} == set(value):
+        if isinstance(value, Mapping) and {"class", "config"} != set(value):
             unknown = [name for name in value if name not in names]
             if unknown:
                 raise ArgumentError(f"{argument}: the model has no output {unknown[0]!r}, it has {', '.join(names)}.")

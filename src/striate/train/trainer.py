@@ -445,7 +445,7 @@ def _samples(x: Any) -> int:
 
 
 def _to_check(batches: Batches | LoaderBatches, step: int, y: Any) -> Any:
-    """The labels to hold against the loss: all of them once where they lie in memory, those of a loader as they come."""
+    """The labels to hold against the loss: once all of them that lie in memory, those of a loader as they come."""
     if y is None:
         raise DataError("There are no labels: give y, or a data set whose items are (x, y).")
     if isinstance(batches, LoaderBatches):
