@@ -14,7 +14,7 @@ from torch import nn
 from striate import layers
 from striate.errors import ArgumentError, ShapeError
 from striate.layers import GRU, LSTM, Input, SimpleRNN
-from striate.layers.recurrent import in_one_block
+from striate.layers.recurrence import in_one_block
 from tests.layers.oracle import Case, check, pair, randomise
 
 SHAPE = [(3, 5, 4)]

@@ -123,7 +123,12 @@ class TestSequential:
         model = Sequential([Conv2D(4, 3, input_shape=(8, 8, 1)), nn.Conv2d(4, 2, 3), Flatten()])
         kinds = [type(layer).__name__ for layer in model.layers]
         assert kinds == ["Conv2D", "Permute", "Wrapped", "Permute", "Flatten"]
-        assert model(torch.zeros(2, 8, 8, 1)).shape == (2, 32)
+        x = torch.randn(2, 8, 8, 1)
+        assert model(x).shape == (2, 32)
+        torch.testing.assert_close(copy.deepcopy(model)(x), model(x))
+        model.pop()
+        model.pop()
+        assert model.output.shape == (None, 2, 4, 4)
 
 
 class TestFunctional:

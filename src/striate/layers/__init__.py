@@ -1,7 +1,7 @@
 """Layers with Keras 3's names, arguments, defaults and shapes, each around a torch module."""
 
 from striate.layers.activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
-from striate.layers.attention import AdditiveAttention, Attention, MultiHeadAttention
+from striate.layers.attention import AdditiveAttention, Attention
 from striate.layers.conv import Conv1D, Conv2D, Conv3D
 from striate.layers.conv_transpose import Conv2DTranspose
 from striate.layers.dense import Dense
@@ -9,6 +9,7 @@ from striate.layers.embedding import Embedding, Masking
 from striate.layers.input import Input, InputLayer
 from striate.layers.layer import Layer, register, registry
 from striate.layers.merge import Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract
+from striate.layers.multi_head_attention import MultiHeadAttention
 from striate.layers.norm import BatchNormalization, GroupNormalization, LayerNormalization
 from striate.layers.pool import (
     AveragePooling1D,
@@ -33,6 +34,7 @@ from striate.layers.recurrent import GRU, LSTM, SimpleRNN
 from striate.layers.regularization import Dropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D
 from striate.layers.reshape import Cropping2D, Flatten, Permute, RepeatVector, Reshape, UpSampling2D, ZeroPadding2D
 from striate.layers.separable import DepthwiseConv2D, SeparableConv2D
+from striate.layers.wrap import wrap
 from striate.layers.wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
@@ -104,6 +106,7 @@ __all__ = [
     "ZeroPadding2D",
     "get",
     "register",
+    "wrap",
 ]
 
 get = registry.get

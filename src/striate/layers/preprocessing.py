@@ -54,19 +54,20 @@ class Standardize(nn.Module):
         variance: the variance, of the same shape.
         shape: the shape in which they broadcast to the input.
         invert: undo the normalisation.
+        adapted: the statistics come from data, so they belong to `state_dict`.
     """
 
     mean: Tensor
     variance: Tensor
     count: Tensor
 
-    def __init__(self, mean: Tensor, variance: Tensor, shape: Sequence[int], invert: bool) -> None:
+    def __init__(self, mean: Tensor, variance: Tensor, shape: Sequence[int], invert: bool, adapted: bool) -> None:
         super().__init__()
         self.shape = tuple(shape)
         self.invert = invert
-        self.register_buffer("mean", mean)
-        self.register_buffer("variance", variance)
-        self.register_buffer("count", torch.tensor(0))
+        self.register_buffer("mean", mean, persistent=adapted)
+        self.register_buffer("variance", variance, persistent=adapted)
+        self.register_buffer("count", torch.tensor(0), persistent=adapted)
 
     def forward(self, x: Tensor) -> Tensor:
         mean = self.mean.view(self.shape)
@@ -130,19 +131,21 @@ class Normalization(Layer):
 
     def build(self, input_shape: Shape) -> None:
         sizes = [size for size in self._sizes(input_shape) if size is not None]
-        given = (0.0, 1.0) if self.mean is None else (self.mean, self.variance)
+        adapted = self.mean is None
         try:
-            mean, variance = (torch.tensor(value).expand(sizes).clone() for value in given)
+            mean, variance = (
+                torch.tensor(value).expand(sizes).clone()
+                for value in ((0.0, 1.0) if adapted else (self.mean, self.variance))
+            )
         except RuntimeError:
             raise ArgumentError(
                 f"{self.name}: mean={self.mean} and variance={self.variance} do not broadcast to {text(sizes)}, "
                 f"the sizes of axis={self.axis} in {text(input_shape)}."
             ) from None
         own = self._own_axes(len(input_shape))
-        self.op = Standardize(
-            mean, variance, [size or 1 if axis in own else 1 for axis, size in enumerate(input_shape)], self.invert
-        )
-        if self.mean is None:
+        beside = [size or 1 if axis in own else 1 for axis, size in enumerate(input_shape)]
+        self.op = Standardize(mean, variance, beside, self.invert, adapted)
+        if adapted:
             self.weight_list += [Weight(name, f"op.{name}", Layout()) for name in ("mean", "variance", "count")]
 
     def adapt(self, data: Any) -> None:

@@ -10,7 +10,7 @@ loop over the same weights.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Unpack
 
 import torch
@@ -20,74 +20,11 @@ from torch import Tensor, nn
 from striate import activations
 from striate.errors import ArgumentError, ShapeError
 from striate.layers.layer import Layer, LayerOptions, Layout, Permuted, Shapes, empty, register
+from striate.layers.recurrence import Recurrence
 from striate.shapes import Shape, Size, number, spread, text
 
 Product = Callable[..., Tensor]
 """`product(state, first=0, last=gates)`: the state times the recurrent weights of the gates from first up to last."""
-
-
-class Recurrence(nn.Module):
-    """The weights of one cell, and torch's operation that takes it over a whole sequence.
-
-    `torch.nn.LSTM` and its like are the same operation, but they hold a second bias that is not Keras's, and
-    `torch.compile(fullgraph=True)` refuses them.
-
-    Args:
-        operation: `torch.lstm`, `torch.gru`, `torch.rnn_tanh` or `torch.rnn_relu`; `None` where none computes the cell.
-        features: F.
-        units: U.
-        gates: G.
-        biases: how many biases each gate has: none, one, or one for the input and one for the state.
-    """
-
-    def __init__(
-        self,
-        operation: Callable[..., Any] | None,
-        features: int,
-        units: int,
-        gates: int,
-        biases: int,
-        device: Any = None,
-    ) -> None:
-        super().__init__()
-        self.operation = operation
-        self.weight_ih = nn.Parameter(torch.empty(gates * units, features, device=device))
-        self.weight_hh = nn.Parameter(torch.empty(gates * units, units, device=device))
-        shape = (biases, gates * units) if biases > 1 else (gates * units,)
-        self.bias = nn.Parameter(torch.empty(shape, device=device)) if biases else None
-
-    def biases(self) -> tuple[Tensor | None, Tensor | None]:
-        """The bias of the input's product and the bias of the state's."""
-        if self.bias is None or self.bias.dim() == 1:
-            return self.bias, None
-        return self.bias[0], self.bias[1]
-
-    def forward(self, x: Tensor, states: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """The outputs (B, T, U) and the last states, each (B, U)."""
-        assert self.operation is not None
-        weights: list[Tensor] = [self.weight_ih, self.weight_hh]
-        bias, recurrent_bias = self.biases()
-        if bias is not None:
-            weights += [bias, torch.zeros_like(bias) if recurrent_bias is None else recurrent_bias]
-        if x.is_cuda:
-            weights = in_one_block(weights)
-        initial = [state.unsqueeze(0) for state in states]
-        outputs, *last = self.operation(
-            x,
-            initial if len(initial) > 1 else initial[0],
-            weights,
-            bias is not None,
-            1,  # layers
-            0.0,  # dropout between layers
-            torch.is_grad_enabled(),  # not self.training: cuDNN keeps what a gradient needs only if this says so
-            False,  # bidirectional
-            True,  # batch first
-        )
-        return outputs, [state.squeeze(0) for state in last]
-
-    def extra_repr(self) -> str:
-        name = "loop" if self.operation is None else self.operation.__name__
-        return f"{name}, {self.weight_ih.shape[1]}, {self.weight_hh.shape[1]}, bias={self.bias is not None}"
 
 
 def dropped_fraction(rate: Any, name: str) -> float:
@@ -95,13 +32,6 @@ def dropped_fraction(rate: Any, name: str) -> float:
     if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < 1:
         raise ArgumentError(f"{name}={rate!r}: expected a number of at least 0 and below 1.")
     return rate
-
-
-def in_one_block(weights: Sequence[Tensor]) -> list[Tensor]:
-    """The same weights side by side in memory: cuDNN reads them so, and else copies them itself and warns."""
-    block = torch.cat([weight.flatten() for weight in weights])
-    parts = block.split([weight.numel() for weight in weights])
-    return [part.view(weight.shape) for part, weight in zip(parts, weights, strict=True)]
 
 
 class Recurrent(Layer):
@@ -358,7 +288,7 @@ class Gated(Recurrent):
 
     recurrent_activation: nn.Module | None
 
-    def _is_default(self) -> bool:
+    def _has_torchs_activations(self) -> bool:
         return type(self.activation) is nn.Tanh and type(self.recurrent_activation) is nn.Sigmoid
 
     def _gate(self, z: Tensor) -> Tensor:
@@ -433,7 +363,7 @@ class LSTM(Gated):
         self.unit_forget_bias = unit_forget_bias
 
     def operation(self) -> Callable[..., Any] | None:
-        return torch.lstm if self._is_default() else None
+        return torch.lstm if self._has_torchs_activations() else None
 
     def build(self, input_shape: Shape) -> None:
         super().build(input_shape)
@@ -536,7 +466,7 @@ class GRU(Gated):
         self.reset_after = reset_after
 
     def operation(self) -> Callable[..., Any] | None:
-        return torch.gru if self._is_default() and self.reset_after else None
+        return torch.gru if self._has_torchs_activations() and self.reset_after else None
 
     def biases_per_gate(self) -> int:
         return self.use_bias * (2 if self.reset_after else 1)

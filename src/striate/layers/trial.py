@@ -1,4 +1,4 @@
-"""Running a torch module on tensors that have shapes and no values, to learn what it does with a shape.
+"""Running a torch module on tensors that have shapes and no values, to learn what it makes of a shape.
 
 Nothing is computed or allocated. What runs is a shallow copy with fake weights and buffers and without hooks: the
 module itself, its mode, its buffers, its hooks and the random state stay as they are.
@@ -6,50 +6,127 @@ module itself, its mode, its buffers, its hooks and the random state stay as the
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.modules.rnn import RNNCellBase
 
-# What unknown sizes are tried as: the batch, and all others. What differs between the two runs depends on them.
-TRIALS = ((2, 96), (3, 128))
+from striate.layers.symbolic import leaves
+from striate.shapes import Shape, Size
+
+# What unknown sizes are tried as, the batch and all others; what differs between the two runs depends on them.
+_TRIALS = ((2, 96), (3, 128))
 
 
-def run(
-    module: Callable[..., Any],
-    call: Callable[[Callable[..., Any], list[Any]], Any],
-    shapes: Sequence[Any],
-    dtypes: Sequence[torch.dtype],
-    batch: int,
-    size: int,
-    hook: Callable[..., None] | None = None,
-) -> Any:
-    """What `call(module, inputs)` returns for inputs of these shapes, as fake tensors.
+def trial(module: Any, input_shapes: Sequence[Shape], dtype: torch.dtype) -> tuple[list[Shape], Size]:
+    """The shapes of the outputs of `module(*inputs)`, and the number of neurons at work.
 
     Args:
-        module: a module or function.
-        call: how it is called on the inputs.
-        shapes: the shapes of the inputs, each with the batch; lists of shapes give lists of tensors.
-        dtypes: the type of each tensor.
-        batch: what an unknown batch is tried as.
-        size: what other unknown sizes are tried as.
-        hook: called as `hook(module, args, kwargs, output)` after each module inside.
+        module: a module or a function of tensors.
+        input_shapes: the shape of each input, batch included.
+        dtype: what the inputs are taken for at first; where that fails, each is tried as floats and as integers.
+
+    Neurons are those of torch's own layers, by the definition in `striate.layers.layer`; a layer that is called again
+    is counted once, and functions such as `torch.nn.functional.linear` are not seen.
+
+    Raises:
+        Exception: whatever the module raises.
     """
+    tensors = [*module.parameters(), *module.buffers()] if isinstance(module, nn.Module) else []
+    device = next((tensor.device for tensor in tensors), torch.get_default_device())
+    floats = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.get_default_dtype())
+    order = (floats, torch.int64) if dtype.is_floating_point else (torch.int64, floats)
+    first_error: Exception | None = None
+    for dtypes in itertools.product(order, repeat=len(input_shapes)):
+        try:
+            (shapes, neurons), (other_shapes, other_neurons) = (
+                _run(module, input_shapes, dtypes, device, batch, size) for batch, size in _TRIALS
+            )
+        except Exception as error:
+            first_error = first_error or error
+            continue
+        merged = [
+            tuple(a if a == b else None for a, b in zip(*pair, strict=True))
+            for pair in zip(shapes, other_shapes, strict=True)
+        ]
+        return merged, neurons if neurons == other_neurons else None
+    assert first_error is not None
+    raise first_error
+
+
+def tensors_in(outputs: Any) -> list[Tensor]:
+    """The tensors in what a module returned, in order."""
+    return [leaf for leaf in leaves(outputs) if isinstance(leaf, Tensor)]
+
+
+def _run(
+    module: Any,
+    input_shapes: Sequence[Shape],
+    dtypes: Sequence[torch.dtype],
+    device: torch.device,
+    batch: int,
+    size: int,
+) -> tuple[list[Shape], int]:
+    neurons: dict[nn.Module, int] = {}
+
+    def count(layer: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        neurons.setdefault(layer, _neurons(layer, args, kwargs, output, batch))
+
+    def known(shape: Shape) -> list[int]:
+        return [(size if axis else batch) if length is None else length for axis, length in enumerate(shape)]
+
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    device, remaining = _device(module), iter(dtypes)
     fastpath = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # it goes past the modules inside a transformer
+    torch.backends.mha.set_fastpath_enabled(False)  # it would go past the layers inside a transformer
     try:
         with torch.no_grad():
-            copy = _copied(module, fake, {}) if isinstance(module, nn.Module) else module
-            if hook is not None and isinstance(copy, nn.Module):
-                for inner in copy.modules():
-                    inner.register_forward_hook(hook, with_kwargs=True)
+            if isinstance(module, nn.Module):
+                module = _copied(module, fake.from_tensor, {})
+                for layer in module.modules():
+                    layer.register_forward_hook(count, with_kwargs=True)
             with fake:
-                inputs = [_made(shape, remaining, device, batch, size) for shape in shapes]
-                return call(copy, inputs)
+                inputs = [
+                    torch.empty(known(shape), dtype=dtype, device=device)
+                    for shape, dtype in zip(input_shapes, dtypes, strict=True)
+                ]
+                outputs = module(*inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
+    return [tuple(output.shape) for output in tensors_in(outputs)], sum(neurons.values())
+
+
+def _copied(module: nn.Module, fake: Callable[[Tensor], Tensor], copies: dict[nn.Module, nn.Module]) -> nn.Module:
+    """The module with fake tensors and without hooks; what it changes in itself while it runs stays in the copy."""
+    if module not in copies:
+        copies[module] = copy = type(module).__new__(type(module))
+        copy.__dict__.update(module.__dict__)
+        copy.__dict__.update({name: value for name, value in vars(nn.Module()).items() if "hook" in name})
+        for tensors in ("_parameters", "_buffers"):
+            copy.__dict__[tensors] = {
+                name: None if tensor is None else fake(tensor) for name, tensor in vars(module)[tensors].items()
+            }
+        copy.__dict__["_modules"] = {
+            name: None if child is None else _copied(child, fake, copies) for name, child in module._modules.items()
+        }
+    return copies[module]
+
+
+def _neurons(layer: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], output: Any, batch: int) -> int:
+    """The neurons of one of torch's layers in one call; other modules have none of their own."""
+    if isinstance(layer, (nn.Linear, nn.Bilinear, _ConvNd)):
+        return output.numel() // batch
+    if isinstance(layer, nn.RNNBase):
+        return layer.num_layers * (1 + layer.bidirectional) * (layer.hidden_size + layer.proj_size)
+    if isinstance(layer, RNNCellBase):
+        return layer.hidden_size
+    if isinstance(layer, nn.MultiheadAttention):
+        inputs = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
+        positions = {name: inputs[name].numel() // inputs[name].shape[-1] for name in ("query", "key", "value")}
+        # The query's and the output's projection are at the query's positions.
+        return layer.embed_dim * (2 * positions["query"] + positions["key"] + positions["value"]) // batch
+    return 0

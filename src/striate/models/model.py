@@ -404,7 +404,8 @@ class Model(Trainable, Layer):
         super().__setstate__(state)
         if self.built:
             inputs = [layer.output for layer in self.input_layers]
-            outputs = self._replay(inputs, lambda layer, _, args, kwargs: layer.call_symbolic(*args, **kwargs))
+            # Layer's own call: the views that a wrapped module asks for are among the steps already.
+            outputs = self._replay(inputs, lambda layer, _, args, kwargs: Layer.call_symbolic(layer, *args, **kwargs))
             self._symbols = (inputs, outputs)
 
 

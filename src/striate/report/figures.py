@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from striate.report.results import Classification, Regression
@@ -126,12 +127,12 @@ def draw_curves(history: Mapping[str, Sequence[Any]], theme: Theme, stacked: boo
         if f"val_{name}" in history:
             axes.plot(epochs, history[f"val_{name}"], color=theme.blue, label="validation", marker=marker)
         axes.set_title(_title(name))
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1.0), ncols=2, borderaxespad=0.3, borderpad=0)
         axes.set(xlabel="epoch", xlim=(0.5, len(epochs) + 0.5))
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
         if _is_share(name):
-            axes.yaxis.set_major_formatter(PercentFormatter(1))
+            axes.yaxis.set_major_formatter(PercentFormatter(1, symbol="\u00a0%"))
         axes.grid(axis="y")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, borderpad=0)
     return figure
 
 
@@ -166,11 +167,12 @@ def draw_matrix(result: Classification, theme: Theme) -> Figure:
         )
     axes.set(xlim=(0, size), ylim=(size, 0), xlabel="predicted class", ylabel="true class")
     labels = [_label(name, number) for number, name in enumerate(result.class_names)]
-    fits = max(map(len, labels)) * 0.09 < cell
+    label_size = min(9.0, 72 * cell * 0.62)
+    fits = max(TextPath((0, 0), label, size=label_size).get_extents().width for label in labels) < 72 * cell * 0.9
     middles = np.arange(size) + 0.5
     axes.set_xticks(middles, labels, rotation=0 if fits else 90)
     axes.set_yticks(middles, labels)
-    axes.tick_params(length=0, labelsize=min(9.0, 72 * cell * 0.62))
+    axes.tick_params(length=0, labelsize=label_size)
     axes.spines[:].set_visible(False)
     return figure
 
@@ -184,7 +186,7 @@ def draw_pairs(result: Classification, theme: Theme) -> Figure:
     labels = [
         f"{_label(names[pair.actual], pair.actual)} → {_label(names[pair.predicted], pair.predicted)}" for pair in pairs
     ]
-    bars = axes.barh(range(len(pairs)), [pair.times for pair in pairs], height=0.7, color=theme.orange)
+    bars = axes.barh(range(len(pairs)), [pair.times for pair in pairs], height=0.6, color=theme.orange)
     axes.bar_label(bars, [f"{pair.times:,}" for pair in pairs], padding=3)
     axes.set_yticks(range(len(pairs)), labels)
     axes.set(ylim=(len(pairs) - 0.4, -0.6), xticks=[])
@@ -201,7 +203,8 @@ def draw_residuals(result: Regression, theme: Theme, stacked: bool) -> Figure:
     ends = [min(result.actual.min(), result.predicted.min()), max(result.actual.max(), result.predicted.max())]
     against.plot(ends, ends, color=theme.quiet, linestyle=(0, (4, 3)), lw=1)
     against.set(title="Predicted against true", xlabel="true", ylabel="predicted")
-    histogram.hist(result.residuals.ravel(), bins=min(30, 5 + math.isqrt(result.residuals.size)), color=theme.blue)
+    off = result.residuals.ravel()
+    histogram.hist(off, bins=min(30, 5 + math.isqrt(off.size)), color=theme.blue, rwidth=0.92)
     histogram.axvline(0, color=theme.quiet, linestyle=(0, (4, 3)), lw=1)
     histogram.set(title="How far off", xlabel="predicted minus true", ylabel="samples")
     histogram.yaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -253,6 +256,7 @@ def _uri(svg: str) -> str:
 
 def _settings(theme: Theme) -> dict[str, Any]:
     return {
+        "axes.axisbelow": True,
         "axes.edgecolor": theme.line,
         "axes.labelcolor": theme.quiet,
         "axes.spines.right": False,

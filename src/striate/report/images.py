@@ -15,12 +15,12 @@ _SHOWN = 108  # CSS pixels of the longer side, about
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """An image as a `data:` URI, and its size in CSS pixels."""
+    """An image as a `data:` URI, its size in CSS pixels, and CSS's word for how to enlarge it."""
 
     source: str
     width: int
     height: int
-    enlarged: bool
+    rendering: str
 
 
 def are_images(x: np.ndarray) -> bool:
@@ -44,4 +44,4 @@ def _thumbnail(pixels: np.ndarray) -> Thumbnail:
     image.save(output, "PNG", optimize=True)
     scale = max(1, round(_SHOWN / max(image.size)))
     source = f"data:image/png;base64,{base64.b64encode(output.getvalue()).decode()}"
-    return Thumbnail(source, image.width * scale, image.height * scale, scale > 1)
+    return Thumbnail(source, image.width * scale, image.height * scale, "pixelated" if scale > 1 else "auto")

@@ -88,31 +88,25 @@ class Report:
     # The parts, in their order ------------------------------------------------------------------------------------
 
     def _body(self) -> Iterator[str]:
+        result = self.result
         yield self._header()
         curves = figures.learning_curves(self.history)
         if curves:
-            yield _section(
-                "Learning curves", "After each epoch, on the data it trained on and on data held back.", _figure(curves)
-            )
-        if isinstance(self.result, Regression):
-            yield _section(
-                "Predictions", "On the dashed line, a prediction is exact.", _figure(figures.residuals(self.result))
-            )
+            yield _section("Learning curves", "After each epoch.", _figure(curves))
+        if isinstance(result, Regression):
+            intro = "On the dashed line, a prediction is exact."
+            yield _section("Predictions", intro, _figure(figures.residuals(result)))
         else:
-            yield from self._classes(self.result)
+            yield from self._confusion(result)
+            yield self._class_table(result)
+            yield from self._images(result)
         if self.summary:
-            formulas = (
-                f"<details><summary>Every formula, worked out</summary><pre>{_safe(self.formulas)}</pre></details>"
-            )
+            formulas = f"<details><summary>Every formula, worked out</summary>{_preformatted(self.formulas)}</details>"
             yield _section("Model", "", _preformatted(self.summary), formulas if self.formulas else "")
         if self.data.skipped:
             yield self._skipped()
         if self.config:
-            rows = [
-                f'<tr><th scope="row">{_safe(key)}</th><td>{_safe(value)}</td></tr>'
-                for key, value in _flat(self.config)
-            ]
-            yield _section("Configuration", "", _table("", rows))
+            yield _section("Configuration", "", _table([], _pairs(_flat(self.config))))
 
     def _header(self) -> str:
         result = self.result
@@ -145,84 +139,78 @@ class Report:
     def _origin(self) -> str:
         """The data, the split and the seed in one sentence."""
         official = self.data.test is not None
-        classes = f", {len(self.data.class_names)} classes" if self.data.class_names else ""
+        size = times(self.data.x.shape[1:]).replace(" ", "\u00a0")
+        kind = f"images of {size}" if images.are_images(self.test.x) else f"samples of {size} numbers"
         train = len(self.data) if official else len(self.data) - len(self.test)
         validation = f" ({self.validation_samples:,} of them for validation)" if self.validation_samples else ""
         held_out = f"its own test part of {len(self.test):,}" if official else f"{len(self.test):,} held-out ones"
-        size = times(self.data.x.shape[1:]).replace(" ", "\u00a0")
+        classes = f"{len(self.data.class_names):,} classes, " if self.data.class_names else ""
         return (
-            f"Trained on {train:,} {self._noun} from {self.data.name}{validation}, tested on {held_out}: "
-            f"{size}{classes}, seed {self.seed}."
+            f"Trained on {train:,} {kind} from {self.data.name}{validation}, tested on {held_out}; "
+            f"{classes}seed\u00a0{self.seed}."
         )
 
-    def _classes(self, result: Classification) -> Iterator[str]:
-        few = len(result.class_names) <= figures.MOST_CLASSES
-        if few:
-            yield _section(
-                "Confusion matrix",
-                "Rows are the true classes, columns what the model said: blue is right, orange is wrong.",
-                _figure(figures.confusion(result)),
-            )
-        elif result.confusions:
-            intro = (
-                f"The most frequent mistakes among {len(result.class_names):,} classes: true class → predicted class."
-            )
-            yield _section("Most confused classes", intro, _figure(figures.confusion(result)))
-        yield self._class_table(result)
-        if not len(result.mistakes):
-            yield _section("Most confident mistakes", f"No mistakes: all {result.total:,} test {self._noun} are right.")
-        if not images.are_images(self.test.x):
-            return
-        worst = result.mistakes[:_SHOWN]
-        if len(worst):
-            which = (
-                f"All {len(worst)}"
-                if len(worst) == len(result.mistakes)
-                else f"{len(worst)} of {len(result.mistakes):,}"
-            )
-            intro = f"{which}, the most confident first: the true class → the predicted one, and its probability."
-            yield _section("Most confident mistakes", intro, self._grid(result, worst))
-        chosen = np.random.default_rng(self.seed).choice(result.total, min(_SHOWN, result.total), replace=False)
-        wrong = int((result.actual[chosen] != result.predicted[chosen]).sum())
-        intro = f"{len(chosen)} drawn at random: ✓ {len(chosen) - wrong} right, ✗ {wrong} wrong."
-        yield _section("A look at the test images", intro, self._grid(result, chosen))
+    def _confusion(self, result: Classification) -> Iterator[str]:
+        if len(result.class_names) <= figures.MOST_CLASSES:
+            title = "Confusion matrix"
+            intro = "Rows are the true classes, columns what the model said: blue is right, orange is wrong."
+        else:
+            title = "Most confused classes"
+            intro = f"The most frequent mistakes among {len(result.class_names):,} classes: true → predicted."
+            if not result.confusions:
+                return
+        yield _section(title, intro, _figure(figures.confusion(result)))
 
     def _class_table(self, result: Classification) -> str:
         labels = ["" if figures.shows_whole(name) else f"#{number} " for number, name in enumerate(result.class_names)]
-        head = "".join(f'<th scope="col">{name}</th>' for name in ("Class", "Precision", "Recall", "F1", "Support"))
         rows = [
             f'<tr><th scope="row">{label}{_safe(row.name)}</th><td>{row.precision:.3f}</td><td>{row.recall:.3f}</td>'
             f"<td>{row.f1:.3f}</td><td>{row.support:,.0f}</td></tr>"
             for label, row in zip([*labels, "", ""], result.table, strict=True)
         ]
-        table = _table(f"<thead><tr>{head}</tr></thead>", rows[:-2], rows[-2:], numbers=True)
-        intro = "The numbers with # are those of long names in the figure." if any(labels) else ""
+        table = _table(["Class", "Precision", "Recall", "F1", "Support"], rows[:-2], rows[-2:], kind="numbers")
+        intro = "A name that does not fit into the figure stands there with its #." if any(labels) else ""
         return _section("Class by class", intro, table)
+
+    def _images(self, result: Classification) -> Iterator[str]:
+        """The mistakes, if there are any, and a sample of all."""
+        title, mistakes = "Most confident mistakes", len(result.mistakes)
+        if not mistakes:
+            yield _section(title, f"No mistakes: all {result.total:,} test {self._noun} are right.")
+        if not images.are_images(self.test.x):
+            return
+        worst = result.mistakes[:_SHOWN]
+        if mistakes:
+            which = f"All {mistakes}" if mistakes == len(worst) else f"{len(worst)} of {mistakes:,}"
+            intro = f"{which}, the most confident first: the true class → the predicted one, and its probability."
+            yield _section(title, intro, self._grid(result, worst))
+        chosen = np.random.default_rng(self.seed).choice(result.total, min(_SHOWN, result.total), replace=False)
+        wrong = np.isin(chosen, result.mistakes).sum()
+        intro = f"{len(chosen)} drawn at random: ✓ {len(chosen) - wrong} right, ✗ {wrong} wrong."
+        yield _section("A look at the test images", intro, self._grid(result, chosen))
 
     def _grid(self, result: Classification, chosen: np.ndarray) -> str:
         items = []
         pictures = images.thumbnails(self.test.x, chosen)
         for picture, index in zip(pictures, chosen, strict=True):
-            actual, predicted = (
-                result.class_names[number] for number in (result.actual[index], result.predicted[index])
-            )
+            actual, predicted = (result.class_names[part[index]] for part in (result.actual, result.predicted))
             probability = percent(result.probability[index], 1)
-            right = actual == predicted
-            alt = f"{actual}, rightly predicted" if right else f"{actual} taken for {predicted}"
-            mark = '<b class="right">✓</b>' if right else '<b class="wrong">✗</b>'
-            names = actual if right else f"{actual} → {predicted}"
+            if result.actual[index] == result.predicted[index]:
+                kind, mark, names, alt = "right", "✓", actual, f"{actual}, rightly predicted"
+            else:
+                kind, mark, names, alt = "wrong", "✗", f"{actual} → {predicted}", f"{actual} taken for {predicted}"
             items.append(
-                f'<li><img src="{picture.source}" width="{picture.width}" height="{picture.height}" '
-                f'alt="{_safe(alt)} with {probability}"{" class=pixels" if picture.enlarged else ""}>'
-                f'<span class="names">{mark} {_safe(names)}</span><span class="quiet">{probability}</span></li>'
+                f'<li><img src="{picture.source}" alt="{_safe(alt)} with {probability}" width="{picture.width}" '
+                f'height="{picture.height}" style="image-rendering: {picture.rendering}">'
+                f'<span class="names"><b class="{kind}">{mark}</b> {_safe(names)}</span>'
+                f'<span class="quiet">{probability}</span></li>'
             )
         return f'<ul class="grid" style="--image: {max(96, pictures[0].width)}px">{"".join(items)}</ul>'
 
     def _skipped(self) -> str:
         skipped = self.data.skipped
         count = f"{len(skipped):,} file{'s' * (len(skipped) > 1)}"
-        rows = [f'<tr><th scope="row">{_safe(file.path)}</th><td>{_safe(file.reason)}</td></tr>' for file in skipped]
-        table = _table('<thead><tr><th scope="col">File</th><th scope="col">Reason</th></tr></thead>', rows)
+        table = _table(["File", "Reason"], _pairs((file.path, file.reason) for file in skipped))
         if len(skipped) > _LISTED:
             table = f"<details><summary>All {count}</summary>{table}</details>"
         return _section("Skipped files", f"{count} could not be read and took no part.", table)
@@ -251,12 +239,17 @@ def _preformatted(text: str) -> str:
     return f"<pre>{_safe(text)}</pre>"
 
 
-def _table(head: str, body: Sequence[str], foot: Sequence[str] = (), numbers: bool = False) -> str:
-    tail = f"<tfoot>{''.join(foot)}</tfoot>" if foot else ""
-    return (
-        f'<div class="scroll{" tall" * (len(body) > _TALL)}"><table{" class=numbers" * numbers}>{head}\n'
-        f"<tbody>{''.join(body)}</tbody>{tail}</table></div>"
-    )
+def _pairs(pairs: Iterable[tuple[object, object]]) -> list[str]:
+    """Rows of a table: a name, and what belongs to it."""
+    return [f'<tr><th scope="row">{_safe(name)}</th><td>{_safe(value)}</td></tr>' for name, value in pairs]
+
+
+def _table(head: Sequence[str], body: Sequence[str], foot: Sequence[str] = (), kind: str = "pairs") -> str:
+    columns = "".join(f'<th scope="col">{name}</th>' for name in head)
+    parts = {"thead": f"<tr>{columns}</tr>" if head else "", "tbody": "".join(body), "tfoot": "".join(foot)}
+    rows = "\n".join(f"<{part}>{content}</{part}>" for part, content in parts.items() if content)
+    height = "scroll tall" if len(body) > _TALL else "scroll"
+    return f'<div class="{height}"><table class="{kind}">{rows}</table></div>'
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -37,9 +37,11 @@ figure { margin: 1.5rem 0 0; }
 table { border-collapse: separate; border-spacing: 0; width: 100%; font-variant-numeric: tabular-nums; }
 .tall { max-height: 36rem; overflow: auto; }
 .tall thead, .tall tfoot { position: sticky; inset-block: 0; background: var(--page); }
+tfoot tr:first-child > * { border-top: 1px solid var(--line); }
 th, td { padding: .4rem .9rem .4rem 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 thead th { color: var(--quiet); font-size: .875rem; font-weight: 500; }
-tbody th, tfoot th { font-weight: 400; min-width: 8rem; }
+tbody th, tfoot th { min-width: 8rem; font-weight: 400; }
+.pairs th { width: 40%; }
 .numbers td, .numbers th + th { padding: .4rem 0 .4rem 1rem; text-align: right; white-space: nowrap; }
 tfoot { color: var(--quiet); }
 .grid {
@@ -47,7 +49,6 @@ tfoot { color: var(--quiet); }
   margin: 1.5rem 0 0; padding: 0; list-style: none;
 }
 .grid img { display: block; max-width: 100%; border-radius: 3px; background: var(--soft); }
-.grid img.pixels { image-rendering: pixelated; }
 .grid li { font-size: .875rem; line-height: 1.35; }
 .grid span { display: block; }
 .grid .names { margin-top: .45rem; }
@@ -69,7 +70,7 @@ summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 3px; }
   h1 { font-size: 1.6rem; }
   section { margin-top: 3rem; }
   th, td { font-size: .875rem; }
-  tbody th, tfoot th { min-width: 5rem; }
+  tbody th, tfoot th { min-width: 6.5rem; }
   .numbers td, .numbers th + th { padding-left: .7rem; }
   .grid { column-gap: .6rem; }
   pre { font-size: .6875rem; padding: .85rem 1rem; }
