@@ -77,7 +77,7 @@ def test_open_takes_a_name_a_path_and_the_folder_one_is_in(tmp_path, monkeypatch
 
 
 def test_an_unknown_run_is_answered_with_the_nearest(tmp_path):
-    with pytest.raises(UnknownNameError, match="there are no runs in .* yet"):
+    with pytest.raises(UnknownNameError, match=r"there are no runs in .* yet"):
         open_run("demo", tmp_path / "runs")
     for name in ("digits-cnn", "mnist-lenet", "photos"):
         create_run(name, {}, tmp_path)
@@ -89,7 +89,8 @@ def test_an_unknown_run_is_answered_with_the_nearest(tmp_path):
     with pytest.raises(UnknownNameError, match="Did you mean 'photos'"):
         open_run(tmp_path / "photo", tmp_path)
     for number in range(12):
-        create_run(f"run{number}", {}, tmp_path)
+        run = create_run(f"run{number}", {}, tmp_path)
+        os.utime(run.config_file, (2e9 + number, 2e9 + number))
     with pytest.raises(UnknownNameError, match=r"The newest: run11, run10, .*, run2\.$"):
         open_run("xyz", tmp_path)
 

@@ -144,6 +144,31 @@ def test_several_inputs_and_outputs():
     same(*histories)
 
 
+def test_padding_does_not_count():
+    def make(library):
+        kit = library.layers
+        return library.models.Sequential(
+            [
+                kit.Input((6,)),
+                kit.Embedding(5, 3, mask_zero=True),
+                kit.LSTM(4, return_sequences=True),
+                kit.Dense(3, activation="softmax"),
+            ]
+        )
+
+    tokens = GENERATOR.integers(1, 5, (50, 6))
+    for row, length in zip(tokens, GENERATOR.integers(1, 7, 50), strict=True):
+        row[length:] = 0
+    labels = GENERATOR.integers(0, 3, (50, 6))
+    weights = GENERATOR.uniform(0.1, 2, (50, 6)).astype("float32")
+    for options in ({}, {"sample_weight": weights}):
+        histories = []
+        for model in pair(make):
+            model.compile("adam", "sparse_categorical_crossentropy")
+            histories.append(model.fit(tokens, labels, batch_size=16, epochs=3, shuffle=False, verbose=0, **options))
+        same(*histories)
+
+
 def test_one_batch_at_a_time():
     ours, theirs = pair(regression)
     for model in (ours, theirs):

@@ -185,7 +185,7 @@ class Model(Trainable, Layer):
         Args:
             inputs: a tensor, or a list or dict (by input name) of tensors.
             mask: the mask of each input, where the model is part of a masked model.
-            return_mask: also return the mask of the output.
+            return_mask: also return the mask of the output, or a list of them.
         """
         values: list[Any] = [
             layer.forward(tensor) for layer, tensor in zip(self.input_layers, self._ordered(inputs), strict=True)
@@ -199,17 +199,19 @@ class Model(Trainable, Layer):
             args = [fill(arg, values) for arg in step.args]
             kwargs = {key: fill(value, values) for key, value in step.kwargs.items()}
             if masked:
-                outputs, output_mask = _call_masked(layer, args, kwargs, [fill(arg, masks) for arg in step.args])
-                masks[step.outputs[0]] = output_mask
+                outputs, found = _call_masked(layer, args, kwargs, [fill(arg, masks) for arg in step.args])
+                for slot, output_mask in zip(step.outputs, _listed(found), strict=False):
+                    masks[slot] = output_mask
             else:
                 outputs = nn.Module.__call__(layer, *args, **kwargs)  # shapes were checked when the model was made
             for slot, value in zip(step.outputs, outputs if step.several else (outputs,), strict=True):
                 values[slot] = value
             for slot in step.release:
                 values[slot] = None
-        results = [values[slot] for slot in self.output_slots]
-        result = results if self.several_outputs else results[0]
-        return (result, masks[self.output_slots[0]]) if return_mask else result
+        results, output_masks = ([part[slot] for slot in self.output_slots] for part in (values, masks))
+        if not self.several_outputs:
+            return (results[0], output_masks[0]) if return_mask else results[0]
+        return (results, output_masks) if return_mask else results
 
     def _ordered(self, inputs: Any) -> Sequence[Tensor]:
         if isinstance(inputs, Mapping):
@@ -432,7 +434,7 @@ def _total(sizes: Iterable[Size]) -> Size:
 
 
 def _call_masked(layer: Layer, args: list[Any], kwargs: dict[str, Any], masks: list[Any]) -> tuple[Any, Any]:
-    """Call a layer with the masks of its inputs; its outputs, and the mask of the first."""
+    """Call a layer with the masks of its inputs; its outputs, and the mask of the first, or those of all."""
     if any(leaf is not None for leaf in leaves(masks)):
         kwargs = layer.mask_arguments(masks) | kwargs
     if isinstance(layer, Model):

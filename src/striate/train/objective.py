@@ -91,28 +91,28 @@ class Objective:
             ]
             self.heads.append(Head(name, self._losses[index], self._weights[index], chosen))
 
-    def loss(self, targets: Any, predictions: Any, sample_weight: Any) -> Tensor:
-        """The weighted sum of the outputs' losses on a batch."""
+    def loss(self, targets: Any, predictions: Any, sample_weight: Any = None, mask: Any = None) -> Tensor:
+        """The weighted sum of the outputs' losses on a batch; masked steps of sequences do not count."""
         total: Tensor | None = None
         outputs, labels = self._outputs(predictions), self._outputs(targets, "y")
-        weights = sample_weight if isinstance(sample_weight, (list, tuple)) else [sample_weight] * len(outputs)
-        for head, label, output, weight in zip(self.heads, labels, outputs, weights, strict=True):
+        weights, masks = self._spread(sample_weight), self._spread(mask)
+        for head, label, output, weight, real in zip(self.heads, labels, outputs, weights, masks, strict=True):
             if head.loss is None:
                 continue
-            value = head.loss(label, output, weight)
+            value = head.loss(label, output, weight if real is None else _masked(weight, real))
             head.loss_mean.update(value.detach(), output.shape[0])
             total = head.weight * value if total is None else total + head.weight * value
         assert total is not None
         return total
 
     @torch.no_grad()
-    def update(self, targets: Any, predictions: Any, sample_weight: Any, loss: Tensor) -> None:
+    def update(self, targets: Any, predictions: Any, mask: Any, loss: Tensor) -> None:
         """Take a batch into the running means of the loss and into the metrics."""
         outputs, labels = self._outputs(predictions), self._outputs(targets, "y")
         self.mean.update(loss.detach(), outputs[0].shape[0])
-        for head, label, output in zip(self.heads, labels, outputs, strict=True):
+        for head, label, output, real in zip(self.heads, labels, outputs, self._spread(mask), strict=True):
             for metric in head.metrics:
-                metric.update(label, output.detach())
+                metric.update(label, output.detach(), None if real is None else real.float())
 
     def reset(self) -> None:
         """Start counting anew."""
@@ -133,6 +133,10 @@ class Objective:
                 logs[f"{head.name}_{metric.name}" if several else metric.name] = metric.compute()
         return logs
 
+    def _spread(self, value: Any) -> list[Any]:
+        """One for each output, or the same for all."""
+        return list(value) if isinstance(value, (list, tuple)) else [value] * len(self.output_names)
+
     def _outputs(self, value: Any, what: str = "the model's output") -> list[Any]:
         """One output or several as a list in the order of the output names."""
         if isinstance(value, Mapping):
@@ -144,6 +148,13 @@ class Objective:
                 )
             return list(value)
         return [value] * len(self.output_names) if value is None else [value]
+
+
+def _masked(weight: Tensor | None, mask: Tensor) -> Tensor:
+    """Weights for the steps of sequences, (batch, time): the mean over all is then the mean over the real ones."""
+    real = mask.float()
+    real = real * (real.numel() / real.sum().clamp(min=1))
+    return real if weight is None else real * weight.view(*weight.shape, *[1] * (real.ndim - weight.ndim))
 
 
 def _flat(identifiers: Any) -> list[Any]:

@@ -29,7 +29,7 @@ def choose_device(device: Any = None) -> tuple[torch.device, Choice]:
     if torch.cuda.is_available():
         return torch.device("cuda"), Choice("device", torch.cuda.get_device_name(), "an accelerator is there")
     threads = torch.get_num_threads()
-    return torch.device("cpu"), Choice("device", "cpu", f"no accelerator found; {threads} threads")
+    return torch.device("cpu"), Choice("device", "cpu", f"no accelerator found; {threads} thread{'s' * (threads > 1)}")
 
 
 def describe_data(batches: Batches | LoaderBatches) -> Choice:

@@ -116,18 +116,22 @@ class Trainer:
 
     # One batch -------------------------------------------------------------------------------------------------
 
-    def _predict(self, x: Any) -> Any:
-        """The module on one batch: Striate's models take several inputs as a list, other modules one by one."""
-        if isinstance(x, tuple):
-            return self.module(list(x)) if isinstance(self.module, Layer) else self.module(*x)
-        return self.module(x)
+    def _predict(self, x: Any) -> tuple[Any, Any]:
+        """The module's outputs for one batch and, in a masked model, their masks.
+
+        Striate's models take several inputs as a list, other modules one by one.
+        """
+        if not isinstance(self.module, Layer):
+            return (self.module(*x) if isinstance(x, tuple) else self.module(x)), None
+        inputs = list(x) if isinstance(x, tuple) else x
+        return self.module(inputs, return_mask=True) if self.module.makes_mask else (self.module(inputs), None)
 
     def _step(self, x: Any, y: Any, weight: Any, penalties: Penalties, targets: Any) -> Tensor:
         """Forward, backward, and one step of the optimiser; the loss, with the batch entered into the metrics."""
-        predictions = self._predict(x)
+        predictions, mask = self._predict(x)
         if targets is not None:
             self.objective.start(targets, predictions)
-        loss = penalties.add_to(self.objective.loss(y, predictions, weight))
+        loss = penalties.add_to(self.objective.loss(y, predictions, weight, mask))
         if not loss.requires_grad:
             raise TrainingError(
                 "The loss depends on no trainable parameter: layers are frozen, or a step activation has no gradient."
@@ -142,7 +146,7 @@ class Trainer:
         optimizer.step()
         penalties.constrain()
         self.steps += 1
-        self.objective.update(y, predictions, weight, loss)
+        self.objective.update(y, predictions, mask, loss)
         return loss.detach()
 
     # Passes over data ------------------------------------------------------------------------------------------
@@ -319,12 +323,12 @@ class Trainer:
         try:
             with penalties.watched():
                 for step, (x, y, weight) in enumerate(batches.epoch(0)):
-                    predictions = self._predict(x)
+                    predictions, mask = self._predict(x)
                     targets = _to_check(batches, step, y)
                     if targets is not None:
                         objective.start(targets, predictions)
-                    loss = penalties.add_to(objective.loss(y, predictions, weight))
-                    objective.update(y, predictions, weight, loss)
+                    loss = penalties.add_to(objective.loss(y, predictions, weight, mask))
+                    objective.update(y, predictions, mask, loss)
                     if display is not None:
                         display.advance(step + 1, _samples(x), objective.logs)
             return objective.logs()
@@ -354,7 +358,7 @@ class Trainer:
         several = False
         try:
             for step, (batch, _, _) in enumerate(batches.epoch(0)):
-                outputs = self._predict(batch)
+                outputs, _ = self._predict(batch)
                 several = isinstance(outputs, (list, tuple))
                 parts.append([output.float().cpu().numpy() for output in (outputs if several else [outputs])])
                 display.advance(step + 1, _samples(batch), dict)

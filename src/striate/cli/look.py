@@ -1,0 +1,45 @@
+"""`striate summary`, `striate explain` and `striate neuron`: networks and neurons, with their numbers worked out."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from striate.cli.options import Classes, InputShape, RunsFolder, WhatModel, numbers
+
+
+def summary(
+    model: WhatModel, input_shape: InputShape = "28x28x1", classes: Classes = 10, runs_folder: RunsFolder = "runs"
+) -> None:
+    """Show the layers of a model with their output shapes, parameters and neurons."""
+    from striate.cli.trained import find_model
+
+    find_model(model, input_shape, classes, runs_folder).summary(print_fn=typer.echo)
+
+
+def explain(
+    model: WhatModel,
+    layer: Annotated[str | None, typer.Argument(help="One layer's name.", show_default="all layers")] = None,
+    input_shape: InputShape = "28x28x1",
+    classes: Classes = 10,
+    runs_folder: RunsFolder = "runs",
+) -> None:
+    """Put numbers into the formulas of a model: why a layer has as many parameters and neurons."""
+    from striate.cli.trained import find_model
+
+    found = find_model(model, input_shape, classes, runs_folder)
+    typer.echo((found if layer is None else found.get_layer(layer)).explain())
+
+
+def neuron(
+    inputs: Annotated[str, typer.Option(metavar="NUMBERS", help="Its inputs: 1,2,3.", show_default=False)],
+    weights: Annotated[str, typer.Option(metavar="NUMBERS", help="One weight for each.", show_default=False)],
+    bias: Annotated[float, typer.Option(help="What is added to the weighted sum.")] = 0.0,
+    activation: Annotated[str, typer.Option(help="What the sum goes through: relu, sigmoid, step, ...")] = "linear",
+) -> None:
+    """Work out one artificial neuron, term by term."""
+    from striate.neuron import Neuron
+
+    made = Neuron(numbers(weights, "--weights"), bias, activation)
+    typer.echo(made.explain(numbers(inputs, "--inputs")))

@@ -1,0 +1,50 @@
+"""`striate runs`: what was trained, and how well."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import typer
+
+from striate.cli.options import RunsFolder
+
+
+def runs(runs_folder: RunsFolder = "runs") -> None:
+    """List all runs, the newest first."""
+    from rich import box
+    from rich.table import Table
+
+    from striate.cli.screen import show
+    from striate.track import list_runs
+
+    found = sorted(list_runs(runs_folder), key=lambda run: run.config["created"], reverse=True)
+    if not found:
+        typer.echo(f"There are no runs in {runs_folder!r} yet. Make one with: striate train digits")
+        return
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in ("Name", "Data", "Model"):
+        table.add_column(column)
+    for column in ("Parameters", "Result", "Seconds"):
+        table.add_column(column, justify="right")
+    table.add_column("When")
+    for run in found:
+        config, metrics = run.config, run.metrics
+        table.add_row(
+            run.name,
+            config.get("data_name", "?"),
+            config.get("model", "?"),
+            f"{config['parameters']:,}" if "parameters" in config else "?",
+            _result(metrics),
+            f"{metrics['seconds']:.1f}" if "seconds" in metrics else "",
+            f"{datetime.fromisoformat(config['created']).astimezone():%Y-%m-%d %H:%M}",
+        )
+    show(table)
+
+
+def _result(metrics: dict[str, Any]) -> str:
+    if "accuracy" in metrics:
+        return f"{metrics['accuracy']:.2%}"
+    if "mean_absolute_error" in metrics:
+        return f"off by {metrics['mean_absolute_error']:.4g}"
+    return "unfinished"

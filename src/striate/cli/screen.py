@@ -1,0 +1,29 @@
+"""Tables and bars on the terminal: with colours there, plain and unbroken in a file or a pipe."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+
+_WIDTH_WITHOUT_TERMINAL = 200
+
+
+def show(table: Any) -> None:
+    """Print a table."""
+    console = Console(file=sys.stdout)
+    if not console.is_terminal:
+        console = Console(file=sys.stdout, width=_WIDTH_WITHOUT_TERMINAL)
+    console.print(table)
+
+
+@contextmanager
+def reading_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar for files that are read: call what it gives with how many are done, and of how many."""
+    with Progress(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as progress:
+        task = progress.add_task("Reading images", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

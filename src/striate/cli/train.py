@@ -1,0 +1,87 @@
+"""`striate train`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from striate.cli.options import RunsFolder
+
+
+def train(
+    data: Annotated[
+        str,
+        typer.Argument(
+            help="digits (embedded), a folder with one sub-folder of images per class, a folder or file in the IDX format "
+            "of MNIST, or an .npz file with the arrays x and y.",
+            show_default=False,
+        ),
+    ],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="A small network (perceptron, dense, lenet, cnn, rnn), or path.py:function. The function is called "
+            "with the shape of one sample (height, width, channels) and the number of outputs, or with nothing, and "
+            "returns a Striate model, which gets pixels from 0 to 255, or a torch module, which gets them channels-first "
+            "from 0 to 1. It gives one probability or score for each class."
+        ),
+    ] = "cnn",
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Passes over the training data.", show_default="by the size of the data")
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Samples in a step.", show_default="by the size of the data")
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(help="The top of the one-cycle schedule.", show_default="three times the optimizer's own"),
+    ] = None,
+    optimizer: Annotated[
+        str, typer.Option(help="sgd, rmsprop, adam, adamw, adagrad, nadam or lion, with Keras's settings.")
+    ] = "adam",
+    seed: Annotated[
+        int, typer.Option(min=0, help="What the split, the first weights and the order of samples are drawn from.")
+    ] = 0,
+    test_fraction: Annotated[
+        float, typer.Option(help="The part held out to test on, of each class; not where the data has a test part.")
+    ] = 0.2,
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Height and width to which a folder's images are fitted: 64, or 48x64.",
+            show_default="their own, or a square of at most 128",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the run is called.", show_default="the data and the model")
+    ] = None,
+    runs_folder: RunsFolder = "runs",
+    device: Annotated[
+        str | None, typer.Option(help="Where to train: cpu, cuda, mps.", show_default="an accelerator if there is one")
+    ] = None,
+) -> None:
+    """Train a network on a data set, test it, and write a report.
+
+    Everything lands in one folder, runs/NAME: the configuration, the numbers of each epoch, the model, the results and
+    report.html. The test part is used once, at the end; the curves are made with a tenth of the training data.
+    """
+    from striate.cli.training import Plan, train_and_report
+
+    train_and_report(
+        Plan(
+            data=data,
+            model=model,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            optimizer=optimizer,
+            seed=seed,
+            test_fraction=test_fraction,
+            image_size=image_size,
+            device=device,
+        ),
+        name,
+        runs_folder,
+    )
