@@ -6,6 +6,7 @@ import re
 from html.parser import HTMLParser
 from itertools import combinations
 from pathlib import Path
+from unittest.mock import patch
 
 import matplotlib
 import numpy as np
@@ -256,7 +257,7 @@ def test_a_result_without_mistakes_says_so():
     _, test = data.split(0.4)
     parsed = Page(make_report(data, predictions=np.eye(3)[test.y]).html())
     assert "No mistakes: all 12 test images are right." in parsed.texts["p"]
-    assert [image["alt"] for image in parsed.images][0] == "Confusion matrix: 12 of 12 right."
+    assert parsed.images[0]["alt"] == "Confusion matrix: 12 of 12 right."
     assert sum("rightly predicted with 100.0\u00a0%" in image["alt"] for image in parsed.images) == 12
 
 
@@ -323,7 +324,7 @@ def test_mistakes_come_most_confident_first(digits, page):
     probability, predicted = digits.predictions.max(1), digits.predictions.argmax(1)
     wrong = np.flatnonzero(predicted != digits.test.y)
     assert len(wrong) > 24
-    expected = sorted(((-probability[i], digits.test.y[i], predicted[i]) for i in wrong))[:24]
+    expected = sorted((-probability[i], digits.test.y[i], predicted[i]) for i in wrong)[:24]
     alts = [image["alt"] for image in Page(page).images[1 + 1 :][:24]]
     assert alts == [f"{true} taken for {said} with {-100 * p:.1f}\u00a0%" for p, true, said in expected]
     assert f"24 of {len(wrong)}, the most confident first" in page
@@ -362,7 +363,8 @@ def test_a_class_without_test_samples_counts_as_scikit_learn_counts_it():
     test = Dataset("d", np.zeros((3, 2)), np.array([0, 0, 2]), ("a", "b", "c"))
     result = assess(test, np.eye(3)[[0, 1, 2]])
     expected = precision_recall_fscore_support([0, 0, 2], [0, 1, 2], labels=[0, 1, 2], zero_division=0)
-    assert np.array([row[1:] for row in result.table[:3]]).T == pytest.approx(np.array(expected))
+    for row, *scores in zip(result.table[:3], *expected, strict=True):
+        assert row[1:] == pytest.approx(tuple(scores))
     Page(Report("t", test, test, np.eye(3)[[0, 1, 2]], seed=0).html())
 
 
@@ -426,14 +428,18 @@ def drawn(draw, theme=figures.LIGHT):
     """The figure as it is drawn into a page."""
     kept = []
     figures.to_svg(lambda theme: kept.append(draw(theme)) or kept[0], theme)
-    kept[0].draw_without_rendering()
     return kept[0]
 
 
 def boxes(figure):
-    """Each text that is shown, with its box in pixels."""
-    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip()]
-    return [(text.get_text(), text.get_window_extent()) for text in shown]
+    """Each text that is really drawn (ticks beyond the axes are not), with its box in pixels."""
+    texts = {}
+    draw = Text.draw
+    with patch.object(Text, "draw", lambda text, renderer: (texts.setdefault(text), draw(text, renderer))):
+        figure.draw_without_rendering()
+    return [
+        (text.get_text(), text.get_window_extent()) for text in texts if text.get_visible() and text.get_text().strip()
+    ]
 
 
 def overlaps(figure):

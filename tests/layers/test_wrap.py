@@ -12,6 +12,13 @@ from striate.layers import Conv2D, Dense, Flatten, Input, wrap
 from striate.models import Model, Sequential
 
 
+def label(value):
+    """A test's name without memory addresses, which differ between processes."""
+    if isinstance(value, nn.Module):
+        return type(value).__name__
+    return getattr(value, "__name__", None) or str(value)[:40]
+
+
 class Branches(nn.Module):
     """Two outputs in a dict and a list, and an entry that is no tensor."""
 
@@ -66,7 +73,7 @@ SHAPES = [
 ]
 
 
-@pytest.mark.parametrize(("module", "shape", "expected"), SHAPES, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("module", "shape", "expected"), SHAPES, ids=label)
 def test_shapes(module, shape, expected):
     layer = wrap(module)
     assert layer.compute_output_shape(shape) == expected
@@ -110,7 +117,7 @@ NEURONS = [
 ]
 
 
-@pytest.mark.parametrize(("module", "shapes", "expected"), NEURONS, ids=lambda value: str(value)[:40])
+@pytest.mark.parametrize(("module", "shapes", "expected"), NEURONS, ids=label)
 def test_neurons(module, shapes, expected):
     assert wrap(module).count_neurons(*shapes) == expected
     assert wrap(module).count_neurons(shapes) == expected
@@ -187,6 +194,12 @@ def test_a_torch_module_between_keras_named_layers():
     assert model.count_neurons() == 6 * 7 * 4 + 6 * 7 * 6 + 2
 
 
+def test_modules_of_striates_layers_take_images_as_they_come():
+    inner = Conv2D(4, 3)
+    inner.build_once((None, 8, 8, 3))
+    assert wrap(nn.Sequential(inner, nn.ReLU()))(Input((8, 8, 3))).shape == (None, 6, 6, 4)
+
+
 def test_the_views_copy_nothing():
     layer = wrap(nn.Conv2d(3, 8, 3))
     before, _, after = layer.expand((None, 8, 8, 3))
@@ -217,7 +230,7 @@ FIRST, LAST = "channels_first", "channels_last"
         (lambda x: F.avg_pool2d(x, 2), FIRST, (8, 8, 3), (None, 4, 4, 3)),
         (nn.BatchNorm1d(4), FIRST, (4,), (None, 4)),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=label,
 )
 def test_where_images_are_turned(module, data_format, shape, expected):
     x = Input(shape)
@@ -275,7 +288,7 @@ def test_a_model_that_begins_with_numbers_of_words():
 # As torch sees it --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", [nn.Conv2d(4, 2, 3), torch.tanh, Branches()], ids=lambda value: str(value)[:20])
+@pytest.mark.parametrize("module", [nn.Conv2d(4, 2, 3), torch.tanh, Branches()], ids=label)
 def test_survives_deepcopy_compile_and_export(module):
     layer = wrap(module).eval()
     x = torch.randn(3, 4, 4, 4)
@@ -331,7 +344,7 @@ NETWORK = nn.Linear(4, 4)
         (lambda x: NETWORK(x) + 1, "lambda: the function uses NETWORK, whose weights the model would neither train"),
         (NETWORK.forward, "forward: the function uses its object"),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=label,
 )
 def test_what_cannot_be_wrapped(module, message):
     with pytest.raises(ArgumentError, match=message):
@@ -362,7 +375,7 @@ def is_positive(x):
         (torch.mean, (4,), "mean: expected it to return tensors with a batch axis, got shapes"),
         (lambda x: None, (4,), "expected it to return tensors"),
     ],
-    ids=lambda value: str(value)[:20],
+    ids=label,
 )
 def test_shapes_that_do_not_fit(module, shape, message):
     with pytest.raises(ShapeError, match=message):

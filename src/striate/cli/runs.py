@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -18,7 +19,7 @@ def runs(runs_folder: RunsFolder = "runs") -> None:
     from striate.cli.screen import show
     from striate.track import list_runs
 
-    found = sorted(list_runs(runs_folder), key=lambda run: run.config["created"], reverse=True)
+    found = list_runs(runs_folder)
     if not found:
         typer.echo(f"There are no runs in {runs_folder!r} yet. Make one with: striate train digits")
         return
@@ -28,13 +29,13 @@ def runs(runs_folder: RunsFolder = "runs") -> None:
     for column in ("Parameters", "Result", "Seconds"):
         table.add_column(column, justify="right")
     table.add_column("When")
-    for run in found:
+    for run in reversed(found):
         config, metrics = run.config, run.metrics
         table.add_row(
             run.name,
-            config.get("data_name", "?"),
-            config.get("model", "?"),
-            f"{config['parameters']:,}" if "parameters" in config else "?",
+            config["data_name"],
+            Path(config["model"]).name,
+            f"{config['parameters']:,}",
             _result(metrics),
             f"{metrics['seconds']:.1f}" if "seconds" in metrics else "",
             f"{datetime.fromisoformat(config['created']).astimezone():%Y-%m-%d %H:%M}",

@@ -67,10 +67,10 @@ def train(
     Everything lands in one folder, runs/NAME: the configuration, the numbers of each epoch, the model, the results and
     report.html. The test part is used once, at the end; the curves are made with a tenth of the training data.
     """
-    from striate.cli.training import Plan, train_and_report
+    from striate.cli import training
 
-    train_and_report(
-        Plan(
+    training.train(
+        training.Plan(
             data=data,
             model=model,
             epochs=epochs,
@@ -80,8 +80,8 @@ def train(
             seed=seed,
             test_fraction=test_fraction,
             image_size=image_size,
+            name=name,
+            runs_folder=runs_folder,
             device=device,
-        ),
-        name,
-        runs_folder,
+        )
     )

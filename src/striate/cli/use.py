@@ -20,7 +20,7 @@ def evaluate(
     runs_folder: RunsFolder = "runs",
 ) -> None:
     """Test a trained model, on its own test part or on other data."""
-    from striate.cli.trained import evaluate_run
+    from striate.cli.using import evaluate_run
 
     evaluate_run(run, data, runs_folder)
 
@@ -32,6 +32,6 @@ def predict(
     runs_folder: RunsFolder = "runs",
 ) -> None:
     """Say what is on images: the three most probable classes of each."""
-    from striate.cli.trained import predict_images
+    from striate.cli.using import predict_images
 
     predict_images(run, images, json, runs_folder)

@@ -211,7 +211,11 @@ class Layer(nn.Module, Configurable):
         self.check_input_shape(*input_shapes)
         if self.built:
             return
+        known = set(self.children())
         self.build(*input_shapes)
+        for child in self.children():
+            if child not in known:  # made just now, maybe after eval()
+                child.train(self.training)
         self.built = True
         self.input_shapes = list(input_shapes)
         if not self._trainable:

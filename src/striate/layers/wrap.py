@@ -39,7 +39,7 @@ def wrap(module: Any, *, data_format: str | None = None, **options: Unpack[Layer
         module: a `torch.nn.Module`, or a function of tensors without weights; a layer is returned as it is.
         data_format: `"channels_first"`: the module takes `(batch, channels, ...)`; `"channels_last"`: it takes its
             input as it comes. By default channels-first, if the input is an image or volume and the module holds one
-            of torch's convolutions, poolings, batch normalisations or the like.
+            of torch's convolutions, poolings, batch normalisations or the like, and none of Striate's layers.
         options: `name` and the other arguments of every layer.
 
     Called on a list, the layer passes the inputs on one by one. Several outputs are returned as a list. Masks are not
@@ -125,7 +125,7 @@ class Wrapped(Layer):
 
     def _turns(self, input_shape: Shape) -> bool:
         if self.data_format is None:
-            return len(input_shape) in (4, 5) and any(_takes_channels_first(module) for module in self.modules())
+            return len(input_shape) in (4, 5) and _takes_channels_first(self.op)
         return self.data_format == "channels_first" and len(input_shape) > 2
 
     def _to_channels_first(self, shape: Shape) -> Layer:
@@ -181,9 +181,12 @@ def _turns_back(output_shape: Shape, input_shape: Shape) -> bool:
     return len(output_shape) >= min(4, len(input_shape))
 
 
-def _takes_channels_first(module: nn.Module) -> bool:
-    files = {base.__module__ for base in type(module).__mro__}
-    return bool(files & _CHANNELS_FIRST_FILES) or isinstance(module, _CHANNELS_FIRST_CLASSES)
+def _takes_channels_first(module: Any) -> bool:
+    inner = list(module.modules()) if isinstance(module, nn.Module) else []
+    if any(isinstance(layer, Layer) for layer in inner):  # which turn their images themselves
+        return False
+    files = {base.__module__ for layer in inner for base in type(layer).__mro__}
+    return bool(files & _CHANNELS_FIRST_FILES) or any(isinstance(layer, _CHANNELS_FIRST_CLASSES) for layer in inner)
 
 
 def _name_of(module: Any) -> str:

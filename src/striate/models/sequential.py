@@ -89,6 +89,7 @@ class Sequential(Model):
         """Put a layer on the symbolic output so far, between the views that it asks for."""
         top = self.outputs[0] if self.built else self.input_layers[0].output
         taken = self.layers.names()
+        self._name(layer, taken)  # first: the views around it are named after it
         for part in layer.expand(top.shape):
             self._name(part, taken)
             taken.append(part.name)

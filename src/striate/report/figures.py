@@ -332,7 +332,7 @@ def _times(count: int) -> str:
 
 def _drawable(name: str) -> bool:
     font = get_font(findfont(FontProperties(family="DejaVu Sans")))
-    return name.isprintable() and all(font.get_char_index(ord(letter)) for letter in name)
+    return bool(name.strip()) and name.isprintable() and all(font.get_char_index(ord(letter)) for letter in name)
 
 
 def _label(name: str, number: int) -> str:

@@ -1,0 +1,175 @@
+"""The model of a run: made, written, found again, asked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load as bytes_to_tensors
+from safetensors.torch import save as tensors_to_bytes
+
+from striate import _files, models
+from striate._registry import suggestion
+from striate.cli.functions import is_function, model_from
+from striate.cli.options import sizes
+from striate.data import Dataset
+from striate.errors import (
+    ArgumentError,
+    NotAModelFileError,
+    SavedModelError,
+    ShapeError,
+    UnknownLayerError,
+    UnknownNameError,
+    WeightKeysError,
+)
+from striate.models import Model, small
+from striate.shapes import text
+from striate.track import Run, list_runs, open_run
+from striate.train import Trainer
+
+Outputs = Literal["probabilities", "scores", "numbers"]
+"""What a model gives: probabilities of the classes, scores that softmax makes into them, or numbers to predict."""
+
+_BATCH = 256  # samples at a time, where nothing is learned
+_PROBED = 32
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run with its model."""
+
+    run: Run
+    config: dict[str, Any]
+    model: Model
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return tuple(self.config["input_shape"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Empty for regression."""
+        return tuple(self.config["class_names"])
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Probabilities of the classes, or numbers, as `striate.report.assess` takes them."""
+        return predict(Trainer(self.model), x, self.config["outputs"])
+
+
+def make_model(name: str, data: Dataset) -> Model:
+    """The untrained model for a data set: a small network, or what a function of the user's gives."""
+    input_shape, rescale = data.x.shape[1:], holds_bytes(data)
+    if is_function(name):
+        return model_from(name, input_shape, num_outputs(data), rescale)
+    return small.build(name, input_shape, 1 if data.task == "binary" else num_outputs(data), data.task, rescale=rescale)
+
+
+def num_outputs(data: Dataset) -> int:
+    """How many classes a data set has, or numbers to predict."""
+    return len(data.class_names) or math.prod(data.y.shape[1:])
+
+
+def holds_bytes(data: Dataset) -> bool:
+    """Whether samples go from 0 to 255."""
+    return data.x.dtype == np.uint8
+
+
+def outputs_of(name: str, trainer: Trainer, data: Dataset) -> Outputs:
+    """What a model gives, seen on a few samples.
+
+    Raises:
+        ArgumentError: the output has another shape than the data set needs.
+    """
+    if data.task == "regression":
+        return "numbers"
+    if not is_function(name):
+        return "probabilities"
+    values = trainer.predict(data.x[:_PROBED])
+    classes = len(data.class_names)
+    if not isinstance(values, np.ndarray) or values.shape[1:] != (classes,):
+        given = "several outputs" if isinstance(values, list) else f"an output of {text((None, *values.shape[1:]))}"
+        raise ArgumentError(
+            f"{name}: the model gives {given}; expected {text((None, classes))}, one probability or score for each of "
+            f"the {classes} classes."
+        )
+    is_probability = (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-4)
+    return "probabilities" if is_probability else "scores"
+
+
+def predict(trainer: Trainer, x: np.ndarray, outputs: Outputs) -> np.ndarray:
+    """The model's output for samples, scores made into probabilities."""
+    values = trainer.predict(x, batch_size=_BATCH)
+    if outputs == "scores":
+        return torch.softmax(torch.from_numpy(values), dim=1).numpy()
+    return values
+
+
+def save(model: Model, run: Run) -> None:
+    """Write the model of a run; of one that holds parts which no file can describe, the weights alone."""
+    try:
+        model.save(run.model_file)
+    except SavedModelError:
+        if not is_function(run.config["model"]):
+            raise
+        tensors = {key: tensor.detach().clone().contiguous() for key, tensor in model.state_dict().items()}
+        _files.write_bytes(run.model_file, tensors_to_bytes(tensors))
+
+
+def open_trained(name: str, runs_folder: str) -> Trained:
+    """A run and its model.
+
+    Raises:
+        UnknownNameError: there is no such run.
+        SavedModelError: it has no model, or one that cannot be read.
+    """
+    run = open_run(name, runs_folder)
+    config = run.config
+    if not run.model_file.is_file():
+        raise SavedModelError(f"The run {run.name!r} has no model: its training was stopped before one was saved.")
+    try:
+        model = models.load(run.model_file)
+    except (NotAModelFileError, UnknownLayerError):
+        if not is_function(config["model"]):
+            raise
+        model = _from_weights(run.model_file, config)
+    return Trained(run, config, model)
+
+
+def _from_weights(path: Path, config: dict[str, Any]) -> Model:
+    """The model that the user's function makes, with the weights of the file."""
+    model = model_from(config["model"], tuple(config["input_shape"]), config["num_outputs"], config["rescale"])
+    try:
+        model.load_state_dict(bytes_to_tensors(path.read_bytes()))
+    except RuntimeError as error:
+        raise WeightKeysError(
+            f"{path} does not fit the model that {config['model']} makes now: the function was changed after training."
+        ) from error
+    return model
+
+
+def find_model(name: str, input_shape: str, classes: int, runs_folder: str) -> Model:
+    """A model by what people call it: a small network, a function, a file, a run.
+
+    Raises:
+        UnknownNameError: it is none of them.
+    """
+    shape = sizes(input_shape, "--input")
+    if name in small.names():
+        # As for training: two classes have one output between them.
+        return small.build(name, shape, *((1, "binary") if classes == 2 else (classes, "multiclass")))
+    if is_function(name):
+        return model_from(name, shape, classes, rescale=len(shape) == 3)
+    if Path(name).is_file():
+        return models.load(name)
+    try:
+        return open_trained(name, runs_folder).model
+    except UnknownNameError as error:
+        known = [*small.names(), *(run.name for run in list_runs(runs_folder))]
+        raise UnknownNameError(
+            f"Unknown model {name!r}.{suggestion(name, known)} Expected a small network ({', '.join(small.names())}), "
+            "a run, a file that model.save wrote, or path.py:function."
+        ) from error
