@@ -96,6 +96,7 @@ def get(identifier: str | nn.Module | Callable[[Tensor], Tensor] | None) -> nn.M
         ArgumentError: neither a name, a module nor a function.
 
     Example:
+        >>> import torch
         >>> get("relu")(torch.tensor([-1.0, 2.0]))
         tensor([0., 2.])
         >>> get("rellu")

@@ -34,7 +34,7 @@ from striate.layers.recurrent import GRU, LSTM, SimpleRNN
 from striate.layers.regularization import Dropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D
 from striate.layers.reshape import Cropping2D, Flatten, Permute, RepeatVector, Reshape, UpSampling2D, ZeroPadding2D
 from striate.layers.separable import DepthwiseConv2D, SeparableConv2D
-from striate.layers.wrap import wrap
+from striate.layers.torch_module import wrap
 from striate.layers.wrappers import Bidirectional, TimeDistributed
 
 __all__ = [

@@ -71,6 +71,7 @@ class Model(Trainable, Layer):
         ArgumentError: an output depends on an input that is not listed, or two layers have the same name.
 
     Example:
+        >>> import torch
         >>> from striate.layers import Add, Dense, Input
         >>> x = Input((8,))
         >>> hidden = Dense(8, activation="relu")(x)

@@ -13,7 +13,7 @@ from striate.errors import ArgumentError, NotBuiltError
 from striate.layers.input import InputLayer
 from striate.layers.layer import Layer, register
 from striate.layers.symbolic import SymbolicTensor
-from striate.layers.wrap import wrap
+from striate.layers.torch_module import wrap
 from striate.models.graph import free_name
 from striate.models.model import LayerList, Model
 from striate.shapes import Shape
