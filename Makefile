@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test quick check format clean
+.PHONY: help setup demo test quick check format bench clean
 
 help:
 	@echo "make demo    train a network on handwritten digits, and see what it got right and wrong"
@@ -10,6 +10,7 @@ help:
 	@echo "make quick   run the tests without the end-to-end trainings"
 	@echo "make check   lint, formatting and types"
 	@echo "make format  put the code into its form"
+	@echo "make bench   time the command line"
 
 setup: .venv/.ready
 
@@ -37,6 +38,9 @@ check: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: setup
+	$(BIN)/python benchmarks/command_line.py
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

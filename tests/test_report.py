@@ -437,10 +437,9 @@ def test_regression_predictions_must_fit_too():
 
 
 def drawn(draw, theme=figures.LIGHT):
-    """The figure as it is drawn into a page."""
-    kept = []
-    figures.to_svg(lambda theme: kept.append(draw(theme)) or kept[0], theme)
-    return kept[0]
+    """The figure that is drawn into a page."""
+    with figures.styled(theme):
+        return draw(theme)
 
 
 def boxes(figure):

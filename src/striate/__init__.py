@@ -26,6 +26,7 @@ _MODULES = (
     "regularizers",
     "report",
     "schedules",
+    "track",
     "train",
 )
 _NAMES = {
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from striate import regularizers as regularizers
     from striate import report as report
     from striate import schedules as schedules
+    from striate import track as track
     from striate import train as train
     from striate.errors import StriateError as StriateError
     from striate.layers import Input as Input

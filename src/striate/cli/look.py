@@ -12,7 +12,7 @@ from striate.cli.options import Classes, InputShape, RunsFolder, WhatModel, numb
 def summary(
     model: WhatModel, input_shape: InputShape = "28x28x1", classes: Classes = 10, runs_folder: RunsFolder = "runs"
 ) -> None:
-    """Show the layers of a model with their output shapes, parameters and neurons."""
+    """Show the layers of a model, what they give and what they cost."""
     from striate.cli.trained import find_model
 
     find_model(model, input_shape, classes, runs_folder).summary(print_fn=typer.echo)
@@ -20,12 +20,14 @@ def summary(
 
 def explain(
     model: WhatModel,
-    layer: Annotated[str | None, typer.Argument(help="One layer's name.", show_default="all layers")] = None,
+    layer: Annotated[
+        str | None, typer.Argument(metavar="LAYER", help="One layer's name.", show_default="all layers")
+    ] = None,
     input_shape: InputShape = "28x28x1",
     classes: Classes = 10,
     runs_folder: RunsFolder = "runs",
 ) -> None:
-    """Put numbers into the formulas of a model: why a layer has as many parameters and neurons."""
+    """Work out the parameters and neurons of a model, layer by layer."""
     from striate.cli.trained import find_model
 
     found = find_model(model, input_shape, classes, runs_folder)

@@ -13,22 +13,14 @@ from striate.cli.options import RunsFolder
 
 def runs(runs_folder: RunsFolder = "runs") -> None:
     """List all runs, the newest first."""
-    from rich import box
-    from rich.table import Table
-
-    from striate.cli.screen import show
+    from striate.cli import screen
     from striate.track import list_runs
 
     found = list_runs(runs_folder)
     if not found:
         typer.echo(f"There are no runs in {runs_folder!r} yet. Make one with: striate train digits")
         return
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in ("Name", "Data", "Model"):
-        table.add_column(column)
-    for column in ("Parameters", "Result", "Seconds"):
-        table.add_column(column, justify="right")
-    table.add_column("When")
+    table = screen.table(["Name", "Data", "Model"], ["Parameters", "Result", "Seconds"], ["When"])
     for run in reversed(found):
         config, metrics = run.config, run.metrics
         table.add_row(
@@ -40,7 +32,7 @@ def runs(runs_folder: RunsFolder = "runs") -> None:
             f"{metrics['seconds']:.1f}" if "seconds" in metrics else "",
             f"{datetime.fromisoformat(config['created']).astimezone():%Y-%m-%d %H:%M}",
         )
-    show(table)
+    screen.show(table)
 
 
 def _result(metrics: dict[str, Any]) -> str:

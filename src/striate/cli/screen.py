@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import Progress
+from rich.table import Table
 
 _WIDTH_WITHOUT_TERMINAL = 200
 
 
-def show(table: Any) -> None:
+def table(left: Iterable[str], right: Iterable[str] = (), last: Iterable[str] = ()) -> Table:
+    """A table with columns of words at the left, of numbers, and of words again."""
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in left:
+        made.add_column(column)
+    for column in right:
+        made.add_column(column, justify="right")
+    for column in last:
+        made.add_column(column)
+    return made
+
+
+def show(table: Table) -> None:
     """Print a table."""
     console = Console(file=sys.stdout)
     if not console.is_terminal:

@@ -13,18 +13,19 @@ def train(
     data: Annotated[
         str,
         typer.Argument(
-            help="digits (embedded), a folder with one sub-folder of images per class, a folder or file in the IDX format "
-            "of MNIST, or an .npz file with the arrays x and y.",
+            metavar="DATA",
+            help="digits (embedded), a folder with one sub-folder of images per class, a folder or file in the IDX "
+            "format of MNIST, or an .npz file with the arrays x and y.",
             show_default=False,
         ),
     ],
     model: Annotated[
         str,
         typer.Option(
-            help="A small network (perceptron, dense, lenet, cnn, rnn), or path.py:function. The function is called "
-            "with the shape of one sample (height, width, channels) and the number of outputs, or with nothing, and "
-            "returns a Striate model, which gets pixels from 0 to 255, or a torch module, which gets them channels-first "
-            "from 0 to 1. It gives one probability or score for each class."
+            help="A small network (perceptron, dense, lenet, cnn, rnn), or path.py:function. The function takes the "
+            "shape of one sample (height, width, channels) and the number of classes, or nothing. It returns a Striate "
+            "model, which is fed pixels from 0 to 255, or a torch module, which is fed images channels-first, from 0 "
+            "to 1; either gives one probability or score for each class."
         ),
     ] = "cnn",
     epochs: Annotated[
@@ -35,7 +36,7 @@ def train(
     ] = None,
     learning_rate: Annotated[
         float | None,
-        typer.Option(help="The top of the one-cycle schedule.", show_default="three times the optimizer's own"),
+        typer.Option(min=0, help="The top of the one-cycle schedule.", show_default="three times the optimizer's own"),
     ] = None,
     optimizer: Annotated[
         str, typer.Option(help="sgd, rmsprop, adam, adamw, adagrad, nadam or lion, with Keras's settings.")

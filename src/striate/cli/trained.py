@@ -21,7 +21,6 @@ from striate.errors import (
     ArgumentError,
     NotAModelFileError,
     SavedModelError,
-    ShapeError,
     UnknownLayerError,
     UnknownNameError,
     WeightKeysError,

@@ -105,11 +105,10 @@ def choose_recipe(plan: Plan, samples: int, own_rate: Any) -> Recipe:
     rate = 3 * own_rate if plan.learning_rate is None else plan.learning_rate
     why_batch = "small ones learn more from few samples" if few else "large ones are faster on many samples"
     why_epochs = f"{epochs * steps:,} steps; small networks need about {_STEPS:,}, in {_EPOCHS[0]} epochs or more"
-    why_rate = f"three times the usual rate of {plan.optimizer}"
-    cycle = "the top of one cycle, which ends near 0"
+    why_rate = f"three times the usual rate of {plan.optimizer}" if plan.learning_rate is None else "as asked"
     print(Choice("batch size", str(batch_size), "as asked" if plan.batch_size else why_batch))
     print(Choice("epochs", str(epochs), "as asked" if plan.epochs else why_epochs))
-    print(Choice("learning rate", f"{rate:g}", f"{'as asked' if plan.learning_rate else why_rate}; {cycle}"))
+    print(Choice("learning rate", f"{rate:g}", f"{why_rate}; the top of one cycle, which ends near 0"))
     return Recipe(epochs, batch_size, epochs * steps, rate)
 
 

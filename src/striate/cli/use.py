@@ -8,14 +8,18 @@ import typer
 
 from striate.cli.options import RunsFolder
 
-RunName = Annotated[str, typer.Argument(help="The name of a run, or its folder.", show_default=False)]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="The name of a run, or its folder.", show_default=False)]
 
 
 def evaluate(
     run: RunName,
     data: Annotated[
         str | None,
-        typer.Argument(help="A data set, as for train; its test part, if it has one.", show_default="the run's test part"),
+        typer.Argument(
+            metavar="DATA",
+            help="A data set, as for train; its test part, if it has one.",
+            show_default="the run's test part",
+        ),
     ] = None,
     runs_folder: RunsFolder = "runs",
 ) -> None:
@@ -27,7 +31,7 @@ def evaluate(
 
 def predict(
     run: RunName,
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Image files.", show_default=False)],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files.", show_default=False)],
     json: Annotated[bool, typer.Option("--json", help="Print JSON with the probability of every class.")] = False,
     runs_folder: RunsFolder = "runs",
 ) -> None:

@@ -7,17 +7,12 @@ from typing import Any
 
 import numpy as np
 import typer
-from rich import box
-from rich.table import Table
 
-from striate.cli import reading
-from striate.cli.screen import show
+from striate.cli import reading, screen
 from striate.cli.trained import Trained, open_trained
 from striate.data import Dataset, load_image
 from striate.errors import ArgumentError, DataError
 from striate.shapes import times
-
-_BEST = 3
 
 
 def evaluate_run(run_name: str, source: str | None, runs_folder: str) -> None:
@@ -31,14 +26,11 @@ def evaluate_run(run_name: str, source: str | None, runs_folder: str) -> None:
     if not isinstance(result, Classification):
         print(f"Mean absolute error {where}: {result.mean_absolute_error:.4g}")
         return
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("Class")
-    for column in ("Precision", "Recall", "F1", "Samples"):
-        table.add_column(column, justify="right")
+    table = screen.table(["Class"], ["Precision", "Recall", "F1", "Samples"])
     for row in result.table:
         table.add_row(row.name, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{row.support:,.0f}")
-    show(table)
-    print(f"Accuracy {where}: {result.accuracy:.2%} ({result.right:,} right)")
+    screen.show(table)
+    print(f"\nAccuracy {where}: {result.accuracy:.2%} ({result.right:,} right)")
 
 
 def predict_images(run_name: str, paths: list[str], as_json: bool, runs_folder: str) -> None:
@@ -53,14 +45,12 @@ def predict_images(run_name: str, paths: list[str], as_json: bool, runs_folder: 
         answers = [{"image": path, **answer} for path, answer in zip(paths, predictions, strict=True)]
         typer.echo(json.dumps(answers, indent=2, ensure_ascii=False))
         return
-    table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("Image", overflow="fold")
-    for column in ["Most probable", "Second", "Third"][: len(trained.class_names)] or ["Prediction"]:
-        table.add_column(column)
+    best_columns = ["Most probable", "Second", "Third"][: len(trained.class_names)]
+    table = screen.table(["Image", *(best_columns or ["Prediction"])])
     for path, answer in zip(paths, predictions, strict=True):
-        best = list(answer.get("probabilities", {}).items())[:_BEST]
+        best = list(answer.get("probabilities", {}).items())[: len(best_columns)]
         table.add_row(path, *([f"{name}  {share:.1%}" for name, share in best] or [str(answer["value"])]))
-    show(table)
+    screen.show(table)
 
 
 def _by_class(trained: Trained, images: np.ndarray) -> list[dict[str, Any]]:
@@ -89,8 +79,8 @@ def _test_data(trained: Trained, source: str | None) -> tuple[Dataset, str]:
         samples = len(everything) + len(everything.test or ())
         if samples != config["samples"]:
             raise DataError(
-                f"{config['data']} has {samples:,} samples, and had {config['samples']:,} when {trained.run.name!r} was "
-                f"trained: its test part cannot be drawn again. Test on other data: striate evaluate RUN DATA."
+                f"{config['data']} has {samples:,} samples, and had {config['samples']:,} when {trained.run.name!r} "
+                "was trained: its test part cannot be drawn again. Test on other data: striate evaluate RUN DATA."
             )
         return reading.split(everything, config["test_fraction"], config["seed"]).test, "held out from the training"
     origin = "its test part" if everything.test else "all of it"

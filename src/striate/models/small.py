@@ -110,10 +110,10 @@ def dense(shape: Sequence[int]) -> list[Layer]:
 
 @_registry.register("lenet")
 def lenet(shape: Sequence[int]) -> list[Layer]:
-    """LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998), with today's relu and max pooling in place of tanh and averages.
+    """LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998), with relu and max pooling in place of tanh and averages.
 
-    It teaches how convolutions share weights: fewer parameters than `dense`, and more accurate. On 32 × 32 the sizes are
-    the paper's, on 28 × 28 padding makes up for the missing border; below 16 × 16 the kernels are 3 × 3.
+    It teaches how convolutions share weights: more accurate than `dense`, with fewer parameters. On 32 × 32 the sizes
+    are the paper's, on 28 × 28 padding makes up for the missing border; below 16 × 16 the kernels are 3 × 3.
     """
     side = _least_side("lenet", shape)
     kernel, second_padding = (5, "valid") if side >= 16 else (3, "same")

@@ -10,6 +10,7 @@ import base64
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -215,13 +216,18 @@ def draw_residuals(result: Regression, theme: Theme, stacked: bool) -> Figure:
 
 
 def to_svg(draw: Draw, theme: Theme) -> str:
-    """Draw a figure in the colours of a theme, whatever matplotlib is set to, and leave that as it was."""
-    with matplotlib.style.context(["default", _settings(theme)]):
+    """Draw a figure in the colours of a theme, as text of an SVG file."""
+    with styled(theme):
         output = io.StringIO()
         nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         figure = draw(theme)
         figure.savefig(output, format="svg", transparent=True, bbox_inches="tight", pad_inches=0.04, metadata=nothing)
     return output.getvalue()
+
+
+def styled(theme: Theme) -> AbstractContextManager[None]:
+    """Matplotlib's settings for a theme, whatever they were before; they come back afterwards."""
+    return matplotlib.style.context(["default", _settings(theme)])
 
 
 def shows_whole(name: str) -> bool:
