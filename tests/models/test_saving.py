@@ -100,6 +100,8 @@ def test_what_cannot_be_saved(path):
         Sequential([Flatten(input_shape=(2, 2)), torch.tanh]).save(path)
     with pytest.raises(SavedModelError, match="cannot be written: No such file or directory"):
         small_cnn().save(path.parent / "missing" / "model.safetensors")
+    with pytest.raises(SavedModelError, match=r"save to model\.safetensors"):
+        small_cnn().save(path.with_suffix(".keras"))
     assert not list(path.parent.iterdir())
 
 

@@ -202,6 +202,8 @@ class TestWhatItRefuses:
             model.compile("adan", "mse")
         with pytest.raises(ArgumentError, match="Did you mean"):
             model.compile("adam", "categorical_crossentropi")
+        with pytest.raises(ArgumentError, match="Did you mean"):
+            model.compile("adam", "mse", metrics=["acuracy"])
 
     def test_validation_twice(self):
         with pytest.raises(ArgumentError, match="either validation_split or validation_data"):
@@ -251,7 +253,7 @@ def test_hooks_and_penalties_are_gone_after_an_error():
 
 class TestObjective:
     def test_a_dict_goes_by_output(self):
-        objective = Objective({"b": "mse"}, {"a": ["mae"]}, None, ["a", "b"])
+        objective = Objective({"b": "mse"}, None, {"a": ["mae"]}, ["a", "b"])
         y = [torch.zeros(2, 1), torch.ones(2, 1)]
         predictions = [torch.ones(2, 1), torch.zeros(2, 1)]
         objective.start(y, predictions)
@@ -264,7 +266,7 @@ class TestObjective:
         [
             (({"c": "mse"}, None, None), "no output 'c'"),
             ((["mse"], None, None), "got 1 for 2 outputs"),
-            (("mse", "mae", None), "give one for each"),
+            (("mse", None, "mae"), "give one for each"),
         ],
     )
     def test_what_does_not_fit(self, arguments, message):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from striate.models.model import Model
 
 FORMAT = 1
+_OTHERS = (".keras", ".h5", ".hdf5", ".pt", ".pth", ".pt2", ".onnx")
 
 
 def save(model: Model, path: str | Path) -> None:
@@ -43,8 +44,14 @@ def save(model: Model, path: str | Path) -> None:
 
     Raises:
         NotBuiltError: the model has no input shape yet, so it has no weights.
-        SavedModelError: a layer cannot be made again from a file, or the file cannot be written.
+        SavedModelError: a layer cannot be made again from a file, the file cannot be written, or its name ends as
+            files of another format do.
     """
+    if Path(path).suffix in _OTHERS:
+        raise SavedModelError(
+            f"{path}: Striate writes safetensors files, which others would not expect under this name; "
+            f"save to {Path(path).with_suffix('.safetensors').name}."
+        )
     if not model.built:
         raise NotBuiltError(f"{model.name} has no weights yet: give it an input shape, or call it on data, then save.")
     description: dict[str, Any] = {"format": FORMAT, "class": type(model).__name__, "config": _config_of(model)}

@@ -31,16 +31,16 @@ class Trainable(nn.Module):
         self,
         optimizer: Any = "rmsprop",
         loss: Any = None,
-        metrics: Any = None,
         loss_weights: Any = None,
+        metrics: Any = None,
     ) -> None:
         """Choose how the model is trained. (To compile its code, use `torch.compile(model)`.)
 
         Args:
             optimizer: a name, an optimiser of `striate.optimizers`, or one of torch.
             loss: a name, a loss, or a function `(y_true, y_pred)`; a list or a dict by output for several outputs.
-            metrics: a list of names, metrics or functions; a list of lists or a dict by output for several outputs.
             loss_weights: what each output's loss counts in the sum.
+            metrics: a list of names, metrics or functions; a list of lists or a dict by output for several outputs.
 
         Raises:
             UnknownNameError: no optimiser, loss or metric has that name.
@@ -48,8 +48,8 @@ class Trainable(nn.Module):
         self.training_config: dict[str, Any] = {
             "optimizer": optimizer,
             "loss": loss,
-            "metrics": metrics,
             "loss_weights": loss_weights,
+            "metrics": metrics,
         }
         self._trainer: Trainer | None = Trainer(self, **self.training_config)
 

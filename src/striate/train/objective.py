@@ -33,8 +33,8 @@ class Objective:
 
     Args:
         loss: a loss, or a list or dict (by output name) of them for several outputs; `None` where an output has none.
-        metrics: a list for one output; a list of lists or a dict of lists for several.
         loss_weights: what each loss counts in the sum, likewise.
+        metrics: a list for one output; a list of lists or a dict of lists for several.
         output_names: what a dict goes by, and what logs of several outputs start with.
 
     Raises:
@@ -42,13 +42,18 @@ class Objective:
         ArgumentError: a list or dict does not fit the outputs.
     """
 
-    def __init__(self, loss: Any, metrics: Any, loss_weights: Any, output_names: Sequence[str]) -> None:
+    def __init__(self, loss: Any, loss_weights: Any, metrics: Any, output_names: Sequence[str]) -> None:
         self.output_names = list(output_names)
         several = len(self.output_names) > 1
         # One loss serves all outputs; metrics and weights of several outputs are given for each.
         self._losses = [None if one is None else losses.get(one) for one in self._for_each("loss", loss, spread=True)]
         self._metrics = self._for_each("metrics", metrics, spread=False) if several else [_flat(metrics)]
         self._weights = [1.0 if w is None else float(w) for w in self._for_each("loss_weights", loss_weights, False)]
+        for loss, identifiers in zip(self._losses, self._metrics, strict=True):
+            for identifier in _flat(identifiers):
+                metric_names.get(
+                    identifier, loss, (1,), (1, 2)
+                )  # an unknown name is an error now, not at the first batch
         self.heads: list[Head] = []
         self.mean = Mean()
 
@@ -78,7 +83,12 @@ class Objective:
         outputs = self._outputs(predictions)
         labels = self._outputs(targets, "y")
         for loss, label, output in zip(self._losses, labels, outputs, strict=True):
-            if loss is not None and label is not None:
+            if loss is None or label is None:
+                continue
+            if isinstance(loss, losses.TorchLoss):  # torch's losses hold class weights, and have the classes on axis 1
+                loss.module.to(output.device)
+                losses.check_labels(loss, label, output.shape[min(1, output.ndim - 1)])
+            else:
                 losses.check_labels(loss, label, output.shape[-1])
         if self.heads:
             return

@@ -48,8 +48,8 @@ class Trainer:
         module: any `torch.nn.Module`.
         optimizer: a name, an optimiser of `striate.optimizers`, or one of torch.
         loss: a name, a loss, or a function `(y_true, y_pred)`.
-        metrics: names, metrics or functions.
         loss_weights: what each output's loss counts in the sum.
+        metrics: names, metrics or functions.
         device: where to train; by default an accelerator if there is one.
 
     The module is left in evaluation mode, ready to be used.
@@ -60,13 +60,13 @@ class Trainer:
         module: nn.Module,
         optimizer: Any = "rmsprop",
         loss: Any = None,
-        metrics: Any = None,
         loss_weights: Any = None,
+        metrics: Any = None,
         device: Any = None,
     ) -> None:
         self.module = module
         self.optimizer = optimizers.get(optimizer)
-        self._objective_arguments = (loss, metrics, loss_weights)
+        self._objective_arguments = (loss, loss_weights, metrics)
         self._objective: Objective | None = None
         self.device, self._device_choice = policy.choose_device(device)
         self._bound: torch.optim.Optimizer | None = None
@@ -360,7 +360,7 @@ class Trainer:
             for step, (batch, _, _) in enumerate(batches.epoch(0)):
                 outputs, _ = self._predict(batch)
                 several = isinstance(outputs, (list, tuple))
-                parts.append([output.float().cpu().numpy() for output in (outputs if several else [outputs])])
+                parts.append([_array(output) for output in (outputs if several else [outputs])])
                 display.advance(step + 1, _samples(batch), dict)
             display.images_done()
             display.finish({})
@@ -425,7 +425,7 @@ def fit(
         >>> sorted(history.history)
         ['accuracy', 'loss']
     """
-    return Trainer(module, optimizer, loss, metrics, device=device).fit(x, y, **options)
+    return Trainer(module, optimizer, loss, metrics=metrics, device=device).fit(x, y, **options)
 
 
 def _each(callbacks: list[Callback], moment: str, *arguments: Any) -> None:
@@ -435,6 +435,10 @@ def _each(callbacks: list[Callback], moment: str, *arguments: Any) -> None:
 
 def _overrides(callback: Callback, moment: str) -> bool:
     return getattr(getattr(callback, moment), "__func__", None) is not getattr(Callback, moment)
+
+
+def _array(output: Tensor) -> np.ndarray:
+    return (output.float() if output.is_floating_point() else output).cpu().numpy()  # numpy has no bfloat16
 
 
 def _length(batches: Batches | LoaderBatches) -> int | None:
