@@ -48,7 +48,7 @@ def model_from(text: str, input_shape: tuple[int, ...], num_outputs: int, rescal
         ArgumentError: there is no such file or function, an error in the file (named with its line), or no model.
         ShapeError: the model cannot take such samples.
     """
-    path, function = _find(text)
+    path, function = find(text)
     try:
         arguments = _arguments(function, input_shape, num_outputs)
     except TypeError as error:
@@ -65,7 +65,12 @@ def model_from(text: str, input_shape: tuple[int, ...], num_outputs: int, rescal
     raise ArgumentError(f"{text} gave a {type(made).__name__}; expected a Striate model or a torch module.")
 
 
-def _find(text: str) -> tuple[Path, Any]:
+def find(text: str) -> tuple[Path, Any]:
+    """The file and the function that a name means.
+
+    Raises:
+        ArgumentError: there is no such file or function, or the file has an error.
+    """
     name = "" if text.endswith(".py") else text.rpartition(":")[2]
     path = Path(text.removesuffix(f":{name}")).expanduser().resolve()
     if not path.is_file():

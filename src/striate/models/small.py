@@ -34,7 +34,7 @@ from striate.shapes import one_of, times
 _ACTIVATIONS: dict[Task, str] = {"binary": "sigmoid", "multiclass": "softmax", "regression": "linear"}
 _LEAST_SIDE = 8
 
-_registry: Registry[list[Layer]] = Registry("network")
+registry: Registry[list[Layer]] = Registry("network")
 
 
 def names() -> list[str]:
@@ -43,7 +43,7 @@ def names() -> list[str]:
     >>> names()
     ['perceptron', 'dense', 'lenet', 'cnn', 'rnn']
     """
-    return list(_registry)
+    return list(registry)
 
 
 def build(
@@ -76,7 +76,7 @@ def build(
     """
     one_of(task, tuple(_ACTIVATIONS), "task")
     shape = tuple(input_shape)
-    hidden: Any = _registry.factory(name)
+    hidden: Any = registry.factory(name)
     if rescale is None:
         rescale = len(shape) == 3
     return Sequential(
@@ -90,7 +90,7 @@ def build(
     )
 
 
-@_registry.register("perceptron")
+@registry.register("perceptron")
 def perceptron(shape: Sequence[int]) -> list[Layer]:
     """No hidden layer: each output is one weighted sum of the input (Rosenblatt, 1958).
 
@@ -99,7 +99,7 @@ def perceptron(shape: Sequence[int]) -> list[Layer]:
     return [Flatten()]
 
 
-@_registry.register("dense")
+@registry.register("dense")
 def dense(shape: Sequence[int]) -> list[Layer]:
     """One hidden layer of 128 neurons.
 
@@ -108,7 +108,7 @@ def dense(shape: Sequence[int]) -> list[Layer]:
     return [Flatten(), Dense(128, activation="relu")]
 
 
-@_registry.register("lenet")
+@registry.register("lenet")
 def lenet(shape: Sequence[int]) -> list[Layer]:
     """LeNet-5 (LeCun, Bottou, Bengio and Haffner, 1998), with relu and max pooling in place of tanh and averages.
 
@@ -128,7 +128,7 @@ def lenet(shape: Sequence[int]) -> list[Layer]:
     ]
 
 
-@_registry.register("cnn")
+@registry.register("cnn")
 def cnn(shape: Sequence[int]) -> list[Layer]:
     """Blocks of convolution, batch normalisation, relu and pooling until the image is 2 or 3 pixels wide: the default.
 
@@ -149,7 +149,7 @@ def cnn(shape: Sequence[int]) -> list[Layer]:
     return [*layers, Flatten(), Dropout(0.5), Dense(128, activation="relu"), Dropout(0.5)]
 
 
-@_registry.register("rnn")
+@registry.register("rnn")
 def rnn(shape: Sequence[int]) -> list[Layer]:
     """An LSTM of 128 units (Hochreiter and Schmidhuber, 1997) that reads an image row by row, or a sequence as it is.
 
