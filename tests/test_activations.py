@@ -53,7 +53,6 @@ def test_one_of_ones_own():
         layer = Dense.from_config(Dense(2, activation="squared").get_config())
         assert layer.activation(torch.tensor(3.0)) == 9
         with pytest.raises(ArgumentError, match="registered already"):
-            activations.register("squared")
             activations.register("squared")(nn.ReLU)
     finally:
         del activations._registry._factories["squared"]

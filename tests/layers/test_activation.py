@@ -42,6 +42,13 @@ def _prelu(slope):
     return layer
 
 
+def test_learned_slopes_by_hand():
+    layer = PReLU()
+    layer.build_once((None, 3))
+    layer.set_weights([[0.1, 0.5, 2.0]])
+    torch.testing.assert_close(layer(torch.tensor([[-2.0, -2.0, 3.0]])), torch.tensor([[-0.2, -1.0, 3.0]]))
+
+
 @pytest.mark.parametrize(
     ("layer", "expected"),
     [

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from striate import layers
 from striate.errors import ArgumentError, ShapeError
-from striate.layers import Conv1D, Conv2D, Conv2DTranspose, DepthwiseConv2D, SeparableConv2D
+from striate.layers import Conv1D, Conv2D, Conv2DTranspose, Conv3D, DepthwiseConv2D, SeparableConv2D
 from tests.layers.oracle import Case, check
 
 CASES = [
@@ -72,6 +72,17 @@ def test_by_hand():
     layer.set_weights([torch.tensor([[1, 0, 1], [0, 1, 0], [1, 0, 1]])[:, :, None, None]])
     output = layer(torch.tensor(image, dtype=torch.float32)[None, :, :, None])
     assert output[0, :, :, 0].tolist() == [[4, 3, 4], [2, 4, 3], [2, 3, 4]]
+
+
+def test_one_and_three_dimensions_by_hand():
+    steps = Conv1D(1, 2, padding="causal", use_bias=False)
+    steps.build_once((None, 3, 1))
+    steps.set_weights([[[[10.0]], [[1.0]]]])
+    assert steps(torch.tensor([[[1.0], [2.0], [3.0]]])).flatten().tolist() == [1, 12, 23]
+    volume = Conv3D(1, 2)
+    volume.build_once((None, 2, 2, 2, 1))
+    volume.set_weights([torch.arange(8.0).view(2, 2, 2, 1, 1), [0.5]])
+    assert volume(torch.ones(1, 2, 2, 2, 1)).item() == sum(range(8)) + 0.5
 
 
 def test_depthwise_by_hand():

@@ -39,9 +39,7 @@ HEADS = st.one_of(
     st.just([layers.GlobalAveragePooling2D]),
     st.just([layers.GlobalMaxPooling2D]),
     st.builds(lambda units: [lambda: layers.Reshape((-1, 2)), lambda: layers.GRU(units)], SMALL),
-    st.builds(
-        lambda units: [lambda: layers.Reshape((-1, 2)), lambda: layers.Bidirectional(layers.LSTM(units))], SMALL
-    ),
+    st.builds(lambda units: [lambda: layers.Reshape((-1, 2)), lambda: layers.Bidirectional(layers.LSTM(units))], SMALL),
 )
 
 

@@ -59,7 +59,8 @@ def tell(parts: Parts, seed: int) -> None:
         if len(skipped) > _SKIPPED_SHOWN:
             print(f"  and {len(skipped) - _SKIPPED_SHOWN:,} more, listed in the report")
     counts = [f"{len(parts.train):,} to train", f"{len(parts.test):,} to test"]
-    reasons = ["the data's own test part" if everything.test else "each class in proportion", f"seed {seed}"]
+    drawn = "each class in proportion" if everything.class_names else "drawn at random"
+    reasons = ["the data's own test part" if everything.test else drawn, f"seed {seed}"]
     if validation:
         counts.insert(1, f"{len(validation):,} to validate")
         reasons.append("a tenth of the training data, held back, gives the validation curves")

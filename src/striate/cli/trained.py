@@ -14,7 +14,7 @@ from safetensors.torch import save as tensors_to_bytes
 
 from striate import _files, models
 from striate._registry import suggestion
-from striate.cli.functions import is_function, model_from
+from striate.cli.functions import find, is_function, model_from
 from striate.cli.options import sizes
 from striate.data import Dataset
 from striate.errors import (
@@ -57,6 +57,14 @@ class Trained:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Probabilities of the classes, or numbers, as `striate.report.assess` takes them."""
         return predict(Trainer(self.model), x, self.config["outputs"])
+
+
+def check_name(name: str) -> None:
+    """Refuse a model that there is not, before data is read for it."""
+    if is_function(name):
+        find(name)
+    else:
+        small.registry.factory(name)
 
 
 def make_model(name: str, data: Dataset) -> Model:

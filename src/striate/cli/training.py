@@ -21,7 +21,7 @@ from striate.cli.errors import INTERRUPTED
 from striate.cli.functions import absolute, is_function
 from striate.cli.options import sizes
 from striate.cli.reading import Parts
-from striate.cli.trained import Outputs, holds_bytes, make_model, num_outputs, outputs_of, predict, save
+from striate.cli.trained import Outputs, check_name, holds_bytes, make_model, num_outputs, outputs_of, predict, save
 from striate.errors import ArgumentError
 from striate.models import Model
 from striate.schedules import OneCycle
@@ -67,6 +67,7 @@ class Recipe:
 def train(plan: Plan) -> None:
     """Train as planned; everything that comes of it is in the run's folder."""
     _check_device(plan.device)
+    check_name(plan.model)
     own_rate = optimizers.get(plan.optimizer).learning_rate
     size = None if plan.image_size is None else sizes(plan.image_size, "--image-size")
     parts = reading.split(reading.read(plan.data, size), plan.test_fraction, plan.seed)
@@ -152,11 +153,12 @@ def _train_and_test(trainer: Trainer, model: Model, recipe: Recipe, parts: Parts
         run.finish({"mean_absolute_error": result.mean_absolute_error, **counts})
         headline = f"Mean absolute error on the {len(test):,} test samples: {result.mean_absolute_error:.4g}"
     folder = shlex.quote(str(run.folder))
+    use = f"predict {folder} IMAGE" if test.x.ndim == 4 else f"evaluate {folder}"
     print(
         f"\n{headline}, after {duration(seconds)} of training\n"
         f"Report: {run.report_file}\n"
         "Next:\n"
-        f"  striate predict {folder} IMAGE\n"
+        f"  striate {use}\n"
         f"  striate explain {folder}\n"
         "  striate runs"
     )
@@ -208,7 +210,6 @@ def _check_device(name: str | None) -> None:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArgumentError(
-            f"--device {name}: there is no such device here ({reason}).{suggestion(str(name), _DEVICES)}"
-        ) from error
+        kind = str(name).partition(":")[0]
+        hint = " This machine has none." if kind in _DEVICES else suggestion(kind, _DEVICES)
+        raise ArgumentError(f"--device {name}: expected cpu, cuda, cuda:1 or mps.{hint}") from error
