@@ -51,6 +51,19 @@ class TestWhatItTakes:
         assert model.predict({"a": X, "b": X}).shape == (60, 1)
         assert len(history.history["loss"]) == 1
 
+    def test_outputs_by_name(self):
+        a = Input((4,))
+        model = Model(a, [Dense(1, name="size")(a), Dense(3, activation="softmax", name="kind")(a)])
+        losses = {"kind": "sparse_categorical_crossentropy", "size": "mse"}
+        model.compile("sgd", losses, metrics={"kind": ["accuracy"]})
+        y = {"kind": Y, "size": X[:, :1]}
+        history = model.fit(X, y, validation_data=(X, y), validation_split=0, verbose=0).history
+        assert list(history)[:4] == ["loss", "size_loss", "kind_loss", "kind_accuracy"]
+        by_list = model.evaluate(X, [X[:, :1], Y], verbose=0)
+        assert model.evaluate(X, y, verbose=0) == by_list
+        with pytest.raises(DataError, match="named kind; expected size, kind"):
+            model.fit(X, {"kind": Y}, verbose=0)
+
     def test_a_model_learns_its_shape(self):
         model = Sequential([Dense(3, activation="softmax")])
         model.compile("adam", "sparse_categorical_crossentropy")

@@ -32,7 +32,7 @@ from striate.train.progress import duration
 
 _FEW = 10_000  # training samples
 _STEPS = 1_200
-_EPOCHS = (5, 50)  # at least, at most
+_EPOCHS = (6, 50)  # at least, at most
 _DEVICES = ("cpu", "cuda", "mps")
 
 

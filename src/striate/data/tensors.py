@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,22 @@ def each(value: Any, function: Callable[..., Any], *arguments: Any) -> Any:
 def is_several(value: Any) -> bool:
     """Whether a value is several arrays, one for each input or output, and not one array or nested numbers."""
     return isinstance(value, list | tuple) and len(value) > 0 and all(getattr(item, "ndim", 0) > 0 for item in value)
+
+
+def by_name(value: Any, names: Sequence[str], what: str) -> Any:
+    """Values given by name, in the order of `names`, and the only one as it is; anything but a dict is returned.
+
+    >>> by_name({"b": 2, "a": 1}, ["a", "b"], "inputs")
+    [1, 2]
+
+    Raises:
+        DataError: a name is missing, or is none of `names`.
+    """
+    if not isinstance(value, Mapping):
+        return value
+    if set(value) != set(names):
+        raise DataError(f"{what} are named {', '.join(map(str, value))}; expected {', '.join(names)}.")
+    return [value[name] for name in names] if len(names) > 1 else value[names[0]]
 
 
 def to_array(value: Any, name: str) -> np.ndarray | torch.Tensor:

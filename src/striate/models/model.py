@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, overload
 
-from torch import Tensor, nn
+from torch import nn
 
 from striate import layers as _layers
 from striate._registry import suggestion
 from striate.account.summary import Row, render_summary
+from striate.data.tensors import by_name
 from striate.errors import ArgumentError, NotBuiltError, ShapeError
 from striate.layers.input import InputLayer
 from striate.layers.layer import Layer, Shapes, register
@@ -150,6 +151,11 @@ class Model(Trainable, Layer):
         return self.outputs if self.several_outputs else self.outputs[0]
 
     @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs."""
+        return [layer.name for layer in self.input_layers]
+
+    @property
     def output_names(self) -> list[str]:
         """The names of the layers that give the outputs."""
         maker = {slot: step.layer for step in self.steps for slot in step.outputs}
@@ -184,12 +190,15 @@ class Model(Trainable, Layer):
         """Run the layers.
 
         Args:
-            inputs: a tensor, or a list or dict (by input name) of tensors.
+            inputs: a tensor or a list of tensors; a call also takes a dict by input name.
             mask: the mask of each input, where the model is part of a masked model.
             return_mask: also return the mask of the output, or a list of them.
         """
         values: list[Any] = [
-            layer.forward(tensor) for layer, tensor in zip(self.input_layers, self._ordered(inputs), strict=True)
+            layer.forward(tensor)
+            for layer, tensor in zip(
+                self.input_layers, inputs if isinstance(inputs, (list, tuple)) else (inputs,), strict=True
+            )
         ]
         values += [None] * (self.slots - len(values))
         masked = self.makes_mask or mask is not None
@@ -214,22 +223,14 @@ class Model(Trainable, Layer):
             return (results[0], output_masks[0]) if return_mask else results[0]
         return (results, output_masks) if return_mask else results
 
-    def _ordered(self, inputs: Any) -> Sequence[Tensor]:
-        if isinstance(inputs, Mapping):
-            names = [layer.name for layer in self.input_layers]
-            if set(inputs) != set(names):
-                raise ArgumentError(f"{self.name}: expected inputs named {names}, got {list(inputs)}.")
-            return [inputs[name] for name in names]
-        return inputs if isinstance(inputs, (list, tuple)) else (inputs,)
-
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if args and isinstance(args[0], Mapping):
-            args = (self._ordered(args[0]), *args[1:])
+            args = (by_name(args[0], self.input_names, f"{self.name}: inputs"), *args[1:])
         return super().__call__(*args, **kwargs)
 
     def _receive(self, x: Any) -> Any:
         self._require_built()
-        return list(self._ordered(x)) if isinstance(x, Mapping) else x
+        return x
 
     # Closed forms ------------------------------------------------------------------------------------------------
 

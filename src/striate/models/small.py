@@ -146,7 +146,7 @@ def cnn(shape: Sequence[int]) -> list[Layer]:
             MaxPooling2D(),
         ]
         side, filters = side // 2, min(2 * filters, 128)
-    return [*layers, Flatten(), Dropout(0.5), Dense(128, activation="relu"), Dropout(0.5)]
+    return [*layers, Flatten(), Dropout(0.25), Dense(128, activation="relu"), Dropout(0.25)]
 
 
 @registry.register("rnn")

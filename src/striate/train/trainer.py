@@ -14,6 +14,7 @@ from striate import optimizers
 from striate.callbacks import Callback
 from striate.data.batches import Batches, LoaderBatches, as_batches, split_validation
 from striate.data.class_weights import class_weights_to_samples
+from striate.data.tensors import by_name
 from striate.errors import ArgumentError, DataError, NotCompiledError, TrainingError
 from striate.layers.layer import Layer
 from striate.train import policy
@@ -199,6 +200,7 @@ class Trainer:
             seed = int(torch.randint(2**31, ()))
         else:
             torch.manual_seed(seed)
+        x, y, sample_weight = self._in_order(x, y, sample_weight)
         if validation_split:
             if validation_data is not None:
                 raise ArgumentError("Give either validation_split or validation_data.")
@@ -208,20 +210,31 @@ class Trainer:
                 raise ArgumentError("class_weight needs labels given as y.")
             sample_weight = class_weights_to_samples(y, class_weight, sample_weight)
         self.module.to(self.device)
-        size = batch_size or BATCH_SIZE
-        batches = as_batches(x, y, sample_weight, batch_size=size, shuffle=shuffle, seed=seed, device=self.device)
-        validation = self._validation_batches(validation_data, size)
+        batches = self._batches(x, y, sample_weight, batch_size, shuffle, seed)
+        validation = self._validation_batches(validation_data, batch_size)
         return self._run(
             batches, validation, epochs, initial_epoch, list(callbacks or ()), Display(verbose, epochs, initial_epoch)
         )
 
-    def _validation_batches(self, data: Any, batch_size: int) -> Batches | LoaderBatches | None:
+    def _validation_batches(self, data: Any, batch_size: int | None) -> Batches | LoaderBatches | None:
         if data is None:
             return None
         parts = data if isinstance(data, tuple) else (data,)
         if isinstance(data, tuple) and not 2 <= len(data) <= 3:
             raise ArgumentError(f"validation_data: expected (x, y) or (x, y, sample_weight), got {len(data)} parts.")
-        return as_batches(*parts, batch_size=batch_size, shuffle=False, seed=0, device=self.device)
+        return self._batches(*self._in_order(*parts), batch_size=batch_size)
+
+    def _in_order(self, x: Any, y: Any = None, sample_weight: Any = None) -> tuple[Any, Any, Any]:
+        """What was given by the names of inputs and outputs, in the module's order."""
+        names = self.objective.output_names
+        x = by_name(x, getattr(self.module, "input_names", ["input"]), "The inputs in x")
+        return x, by_name(y, names, "The outputs in y"), by_name(sample_weight, names, "The outputs in sample_weight")
+
+    def _batches(
+        self, x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool = False, seed: int = 0
+    ) -> Batches | LoaderBatches:
+        size = BATCH_SIZE if batch_size is None else batch_size
+        return as_batches(x, y, sample_weight, batch_size=size, shuffle=shuffle, seed=seed, device=self.device)
 
     def _run(
         self,
@@ -299,9 +312,7 @@ class Trainer:
         """
         self._require_loss()
         self.module.to(self.device)
-        batches = as_batches(
-            x, y, sample_weight, batch_size=batch_size or BATCH_SIZE, shuffle=False, seed=0, device=self.device
-        )
+        batches = self._batches(*self._in_order(x, y, sample_weight), batch_size)
         display = Display(verbose)
         display.start("Evaluate", _length(batches))
         try:
@@ -349,7 +360,7 @@ class Trainer:
             An array, or a list of arrays where the module has several outputs.
         """
         self.module.to(self.device)
-        batches = as_batches(x, batch_size=batch_size or BATCH_SIZE, shuffle=False, seed=0, device=self.device)
+        batches = self._batches(*self._in_order(x), batch_size)
         display = Display(verbose)
         display.start("Predict", _length(batches))
         training = self.module.training
@@ -387,8 +398,9 @@ class Trainer:
         if class_weight is not None:
             sample_weight = class_weights_to_samples(y, class_weight, sample_weight)
         self.module.to(self.device)
+        x, y, sample_weight = self._in_order(x, y, sample_weight)
         samples = len(x[0]) if isinstance(x, (list, tuple)) else len(x)
-        batches = as_batches(x, y, sample_weight, batch_size=max(samples, 1), shuffle=False, seed=0, device=self.device)
+        batches = self._batches(x, y, sample_weight, max(samples, 1))
         penalties = Penalties(self.module)
         self.bind()
         self.module.train()
