@@ -62,8 +62,18 @@ def test_comes_back_as_it_was(make, path):
     for a, b in zip(flat(again(x)), flat(model(x)), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
     assert again.get_config() == model.get_config()
+    assert [layer.trainable for layer in again.layers] == [layer.trainable for layer in model.layers]
     assert not again.layers[-1].trainable
     assert again.training_config["optimizer"] == "adam"
+
+
+def test_a_frozen_model_inside_stays_frozen(path):
+    base = Sequential([Dense(3, input_shape=(2,))], name="base")
+    base.trainable = False
+    Sequential([base, Dense(1)]).save(path)
+    again = load(path)
+    assert again.layers[0].trainable is False
+    assert len(again.trainable_weights) == 2
 
 
 def test_weights_stand_under_their_state_dict_keys(path):

@@ -372,6 +372,7 @@ class Model(Trainable, Layer):
         self._require_built()
         return {
             "name": self.name,
+            "trainable": self.trainable,
             "inputs": [layer.get_config() for layer in self.input_layers],
             "layers": [
                 {"class": type(layer).__name__, "config": layer.get_config() | {"name": name}}
@@ -398,6 +399,7 @@ class Model(Trainable, Layer):
             inputs if config["several_inputs"] else inputs[0],
             outputs if config["several_outputs"] else outputs[0],
             name=config["name"],
+            trainable=config["trainable"],
         )
 
     def __getstate__(self) -> dict[str, Any]:

@@ -156,12 +156,13 @@ class Sequential(Model):
             {"class": type(layer).__name__, "config": layer.get_config() | {"name": name}}
             for name, layer in self.layers.items()
         ]
-        return {"name": self.name, "input": shape, "layers": entries}
+        return {"name": self.name, "trainable": self.trainable, "input": shape, "layers": entries}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         inputs = [InputLayer(**config["input"])] if config["input"] else []
-        return cls([*inputs, *(_layers.get(entry) for entry in config["layers"])], name=config["name"])
+        layers = [*inputs, *(_layers.get(entry) for entry in config["layers"])]
+        return cls(layers, name=config["name"], trainable=config["trainable"])
 
 
 def _dtype_for_first(layer: Layer) -> str:
