@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _MODULES = (
+    "account",
     "activations",
     "callbacks",
     "constraints",
@@ -35,6 +36,7 @@ _NAMES = {
     "Neuron": "striate.neuron",
     "Sequential": "striate.models",
     "StriateError": "striate.errors",
+    "count": "striate.account",
     "fit": "striate.train",
     "load": "striate.models",
     "wrap": "striate.layers",
@@ -42,6 +44,7 @@ _NAMES = {
 __all__ = [*_MODULES, *_NAMES, "__version__"]
 
 if TYPE_CHECKING:
+    from striate import account as account
     from striate import activations as activations
     from striate import callbacks as callbacks
     from striate import constraints as constraints
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
     from striate import schedules as schedules
     from striate import track as track
     from striate import train as train
+    from striate.account import count as count
     from striate.errors import StriateError as StriateError
     from striate.layers import Input as Input
     from striate.layers import wrap as wrap

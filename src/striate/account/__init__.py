@@ -1,1 +1,7 @@
-"""What a network costs: summaries now; neurons, parameters, operations and memory of any module."""
+"""What a network costs, before it is trained: neurons, parameters and operations of any module."""
+
+from striate.account.count import count
+from striate.account.formulas import Cost, register
+from striate.account.ledger import Entry, Ledger
+
+__all__ = ["Cost", "Entry", "Ledger", "count", "register"]

@@ -7,7 +7,7 @@ module itself, its mode, its buffers, its hooks and the random state stay as the
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.rnn import RNNCellBase
 
+from striate.account.shadow import shadow_of
 from striate.layers.symbolic import leaves
 from striate.shapes import Shape, Size
 
@@ -86,7 +87,7 @@ def _run(
     try:
         with torch.no_grad():
             if isinstance(module, nn.Module):
-                module = _copied(module, fake.from_tensor, {})
+                module = shadow_of(module, fake.from_tensor)
                 for layer in module.modules():
                     layer.register_forward_hook(count, with_kwargs=True)
             with fake:
@@ -98,22 +99,6 @@ def _run(
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
     return [tuple(output.shape) for output in tensors_in(outputs)], sum(neurons.values())
-
-
-def _copied(module: nn.Module, fake: Callable[[Tensor], Tensor], copies: dict[nn.Module, nn.Module]) -> nn.Module:
-    """The module with fake tensors and without hooks; what it changes in itself while it runs stays in the copy."""
-    if module not in copies:
-        copies[module] = copy = type(module).__new__(type(module))
-        copy.__dict__.update(module.__dict__)
-        copy.__dict__.update({name: value for name, value in vars(nn.Module()).items() if "hook" in name})
-        for tensors in ("_parameters", "_buffers"):
-            copy.__dict__[tensors] = {
-                name: None if tensor is None else fake(tensor) for name, tensor in vars(module)[tensors].items()
-            }
-        copy.__dict__["_modules"] = {
-            name: None if child is None else _copied(child, fake, copies) for name, child in module._modules.items()
-        }
-    return copies[module]
 
 
 def _neurons(layer: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], output: Any, batch: int) -> int:

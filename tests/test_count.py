@@ -1,0 +1,251 @@
+"""Counting any module, against closed forms that no tracer wrote."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import striate
+from striate.account import Cost, count, register
+from striate.account.formulas import _registry
+from striate.errors import ArgumentError, ShapeError, UnknownNameError
+from tests.models.test_model import branched, small_cnn
+
+
+class Calls(nn.Module):
+    """A module from a function of itself and its inputs, for whatever a layer cannot say."""
+
+    def __init__(self, function, **parts):
+        super().__init__()
+        self.function = function
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+    def forward(self, *args):
+        return self.function(self, *args)
+
+
+def weight(*shape):
+    return nn.Parameter(torch.zeros(shape))
+
+
+# module, input shape, MACs, neurons: worked out from the definitions.
+CLOSED_FORMS = [
+    (nn.Linear(128, 64), (128,), 128 * 64, 64),
+    (nn.Linear(8, 4, bias=False), (5, 8), 5 * 8 * 4, 20),
+    (nn.Conv2d(3, 64, 7, 2, 3), (3, 224, 224), 112 * 112 * 64 * 7 * 7 * 3, 112 * 112 * 64),
+    (nn.Conv2d(8, 16, 3, groups=4), (8, 10, 10), 8 * 8 * 16 * 9 * 2, 8 * 8 * 16),
+    (nn.Conv2d(8, 8, 3, groups=8, padding="same"), (8, 10, 10), 10 * 10 * 8 * 9, 800),
+    (nn.Conv1d(4, 6, 3, dilation=2), (4, 20), 16 * 6 * 12, 96),
+    (nn.Conv3d(2, 4, 3), (2, 5, 6, 7), 3 * 4 * 5 * 4 * 27 * 2, 240),
+    (nn.ConvTranspose2d(4, 6, 3, 2), (4, 5, 5), 25 * 4 * 9 * 6, 11 * 11 * 6),
+    (nn.Bilinear(3, 4, 5), [(3,), (4,)], 3 * 4 * 5 + 5 * 4, 5),
+    (nn.LSTM(28, 128, 2, batch_first=True), (28, 28), 28 * 4 * 128 * (28 + 128 + 128 + 128), 256),
+    (nn.GRU(10, 16, bidirectional=True, batch_first=True), (5, 10), 5 * 2 * 3 * 16 * (10 + 16), 32),
+    (nn.RNN(10, 16, batch_first=True), (5, 10), 5 * 16 * (10 + 16), 16),
+    (nn.LSTM(4, 6, proj_size=3, batch_first=True), (5, 4), 5 * (24 * (4 + 3) + 3 * 6), 9),
+    (Calls(lambda m, x: F.linear(x, m.w), w=weight(7, 5)), (3, 5), 3 * 7 * 5, 21),
+    (Calls(lambda m, x: torch.einsum("bnc,dc->bnd", x, m.w), w=weight(7, 5)), (3, 5), 3 * 7 * 5, 21),
+    (Calls(lambda m, x: torch.einsum("bnc,bmc->bnm", x, x)), (3, 5), 3 * 3 * 5, 0),
+    (Calls(lambda m, x: F.linear(x, m.w / m.w.norm()), w=weight(7, 5)), (5,), 35, 7),
+    (Calls(lambda m, x: m.a(m.a(x)), a=nn.Linear(5, 5)), (5,), 50, 5),
+    (Calls(lambda m, x: x.relu_().add_(1).mul_(2)), (5,), 0, 0),
+]
+
+
+@pytest.mark.parametrize(("module", "shape", "macs", "neurons"), CLOSED_FORMS, ids=range(len(CLOSED_FORMS)))
+def test_closed_forms(module, shape, macs, neurons):
+    ledger = count(module, shape)
+    assert (ledger.macs, ledger.neurons) == (macs, neurons)
+    assert ledger.flops == 2 * macs
+    assert ledger.parameters == sum(parameter.numel() for parameter in module.parameters())
+    assert ledger.unknown == {}
+    assert ledger.coverage == 1
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_attention_in_every_mode(training, frozen):
+    module = nn.MultiheadAttention(256, 8, batch_first=True).train(training).requires_grad_(not frozen)
+    x = torch.empty(1, 100, 256)
+    ledger = count(module, inputs=(x, x, x))
+    assert ledger.macs == 4 * 100 * 256 * 256 + 2 * 100 * 100 * 256 == 31_334_400
+    assert ledger.neurons == 4 * 100 * 256
+    fused = Calls(lambda _, q: F.scaled_dot_product_attention(q, q, q))
+    assert count(fused, (8, 100, 32)).macs == 2 * 8 * 100 * 100 * 32
+
+
+def test_backward_counts_the_gradients_that_are_wanted():
+    module = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 2))
+    assert count(module, (4,)).backward_macs == 4 * 8 + 2 * 8 * 2  # no gradient of the data
+    module[0].requires_grad_(False)
+    assert count(module, (4,)).backward_macs == 8 * 2
+    module.requires_grad_(False)
+    assert count(module, (4,)).backward_macs == 0
+    lstm = nn.LSTM(3, 5, 2, batch_first=True)
+    first, rest = 20 * 3, 20 * (5 + 5 + 5)
+    assert count(lstm, (7, 3)).backward_macs == 7 * (first + 2 * rest)
+
+
+def test_tied_and_reused_weights_count_once():
+    embedding, head = nn.Embedding(10, 4), nn.Linear(4, 10, bias=False)
+    head.weight = embedding.weight
+    ledger = count(nn.Sequential(embedding, head), (3,), dtype=torch.int64)
+    assert ledger.parameters == 40
+    assert ledger["1"].shared_with == ["0.weight"]
+    assert ledger["1"].parameters == 0
+    assert ledger.neurons == 30
+
+
+def test_rows_explain_themselves_and_add_up():
+    module = nn.Sequential(nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU()), nn.Flatten(), nn.Linear(144, 2))
+    ledger = count(module, (1, 8, 8))
+    assert ledger["0.0"].formula == "1 × 4 × 6 × 6 outputs × (3 × 3 × 1 weights) = 1,296 MACs"
+    assert ledger["0.0"].output_shapes == [(1, 4, 6, 6)]
+    assert ledger["0"].macs == ledger["0.0"].macs
+    assert ledger.macs == sum(ledger[path].macs for path in ("0", "1", "2")) == 1296 + 288
+    assert ledger["2"].reuse == 288 / 290
+    assert ledger.operations == 144 + 144 + 2  # biases, relu, bias
+    with pytest.raises(UnknownNameError, match=r"no module '0\.5'"):
+        ledger["0.5"]
+    text = str(ledger)
+    for part in ("0 (Conv2d)", "1,584 forward", "Coverage: 100.0%"):
+        assert part in text
+    assert "Conv2d" not in ledger.text(depth=1)
+
+
+def test_what_nothing_used_is_listed():
+    module = nn.ModuleDict({"used": nn.Linear(3, 3), "spare": nn.Linear(3, 3)})
+    ledger = count(Calls(lambda m, x: m.parts["used"](x), parts=module), (3,))
+    assert ledger.unused_parameters == ["parts.spare.weight", "parts.spare.bias"]
+    assert ledger.idle == ["parts", "parts.spare"]
+    assert "Parameters that nothing used: parts.spare.weight" in str(ledger)
+
+
+def test_unknown_operations_are_never_taken_as_zero():
+    module = Calls(lambda m, x: torch.linalg.inv(x))
+    ledger = count(module, (3, 3))
+    assert ledger.unknown == {"aten.linalg_inv_ex": 1}
+    assert ledger.coverage < 1
+    assert "Not counted, as no formula knows them: aten.linalg_inv_ex (1×)" in str(ledger)
+    register("aten.linalg_inv_ex")(lambda output, x, **_: Cost(x.shape[-1] ** 3 * x.shape[0], 0, "n³"))
+    try:
+        assert count(module, (3, 3)).macs == 27
+    finally:
+        del _registry._factories["aten.linalg_inv_ex"]
+
+
+def test_the_model_stays_as_it_is():
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(0.5))
+            self.calls = 0
+
+        def forward(self, x):
+            self.calls += 1
+            return self.net(x)
+
+    module = Counts()
+    calls = []
+    module.net.register_forward_hook(lambda *_: calls.append(1))
+    before, random_state = copy.deepcopy(module.state_dict()), torch.get_rng_state()
+    ledger = count(module, (3, 8, 8), batch_size=4)
+    assert ledger.macs == 4 * 6 * 6 * 4 * 27
+    assert ledger.neurons == 6 * 6 * 4
+    assert (calls, module.calls, module.training) == ([], 0, True)
+    assert len(module.net._forward_hooks) == 1
+    assert not any(part._forward_pre_hooks for part in module.modules())
+    assert torch.equal(torch.get_rng_state(), random_state)
+    assert all(torch.equal(a, b) for a, b in zip(before.values(), module.state_dict().values(), strict=True))
+    assert all(parameter.grad is None for parameter in module.parameters())
+
+
+def test_models_of_striate():
+    for model in (small_cnn(), branched()):
+        shapes = [layer.shape for layer in model.input_layers]
+        ledger = striate.count(model, shapes)
+        assert ledger.parameters == model.count_params()
+        assert ledger.neurons == model.count_neurons()
+        assert ledger.unknown == {}
+
+
+def test_a_model_that_needs_values_is_counted_by_a_real_run():
+    module = Calls(lambda m, x: m.fc(x) if x.sum() >= 0 else x, fc=nn.Linear(3, 2))
+    ledger = count(module, (3,))
+    assert ledger.macs == 6
+    assert ledger.notes[0].startswith("Counted by a real run")
+
+
+def test_a_trillion_parameters_take_no_memory():
+    with torch.device("meta"):
+        module = nn.Sequential(*(nn.Linear(100_000, 100_000, bias=False) for _ in range(100)))
+    ledger = count(module, (100_000,))
+    assert ledger.parameters == ledger.macs == 10**12
+
+
+def test_mistakes():
+    module = nn.Sequential(nn.Linear(4, 8), nn.Sequential(nn.ReLU(), nn.Linear(9, 2)))
+    with pytest.raises(ShapeError, match=r"1\.1 \(Linear\) broke on \(1, 8\): "):
+        count(module, (4,))
+    with pytest.raises(ArgumentError, match="either input_shape"):
+        count(module)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    channels=st.integers(1, 4),
+    filters=st.integers(1, 4),
+    groups=st.integers(1, 3),
+    kernel=st.integers(1, 3),
+    stride=st.integers(1, 3),
+    dilation=st.integers(1, 2),
+    size=st.integers(6, 12),
+    transposed=st.booleans(),
+)
+def test_random_convolutions_equal_torchs_own_counter(
+    channels, filters, groups, kernel, stride, dilation, size, transposed
+):
+    make = nn.ConvTranspose2d if transposed else nn.Conv2d
+    module = make(channels * groups, filters * groups, kernel, stride, dilation=dilation, groups=groups)
+    x = torch.zeros(2, channels * groups, size, size)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        output = module(x)
+    ledger = count(module, inputs=x)
+    assert ledger.flops == counter.get_total_flops()
+    assert ledger.neurons == math.prod(output.shape[1:])
+
+
+PUBLISHED = {
+    "resnet18": (1_814_073_344, None),
+    "resnet50": (4_089_184_256, 11_114_984),
+    "vgg16": (15_470_264_320, 13_556_712),
+    "vit_b_16": (17_563_828_224, 16_491_496),
+    "convnext_large": (34_361_433_600, None),
+    "mobilenet_v3_large": (216_589_760, None),
+    "inception_v3": (5_713_216_096, None),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_torchvisions_models(name):
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    for operator in ("nms", "qnms"):  # compiled ones, which no model here needs, and some builds lack
+        if not hasattr(torch.ops.torchvision, operator):
+            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    models = pytest.importorskip("torchvision.models")
+    with torch.device("meta"):
+        model = getattr(models, name)(**({"init_weights": False} if name == "inception_v3" else {})).eval()
+    size = 299 if name == "inception_v3" else 224
+    ledger = count(model, (3, size, size))
+    macs, neurons = PUBLISHED[name]
+    assert ledger.macs == macs
+    assert neurons in (None, ledger.neurons)
+    assert ledger.unknown == {}
+    assert ledger.parameters == sum(parameter.numel() for parameter in model.parameters())
