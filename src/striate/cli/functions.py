@@ -123,5 +123,5 @@ def _located(path: Path) -> Iterator[None]:
         lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = error.lineno if isinstance(error, SyntaxError) and error.filename == str(path) else lines[-1:]
         where = f"{path}, line {line if isinstance(line, int) else line[0]}" if line else str(path)
-        message = error.msg if isinstance(error, SyntaxError) else error
+        message = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
         raise ArgumentError(f"{where}: {type(error).__name__}: {message}") from error

@@ -58,10 +58,12 @@ def tell(parts: Parts, seed: int) -> None:
             print(f"  {file}")
         if len(skipped) > _SKIPPED_SHOWN:
             print(f"  and {len(skipped) - _SKIPPED_SHOWN:,} more, listed in the report")
-    counts = [f"{len(parts.train):,} to train", f"{len(parts.test):,} to test"]
+    uses = ((parts.train, "train"), (validation, "validate"), (parts.test, "test"))
     drawn = "each class in proportion" if everything.class_names else "drawn at random"
-    reasons = ["the data's own test part" if everything.test else drawn, f"seed {seed}"]
+    how = "the data's own test part" if everything.test else drawn
+    counts = [f"{len(part):,} to {use}" for part, use in uses if part]
+    print(Choice("split", ", ".join(counts), f"{how}, seed {seed}"))
     if validation:
-        counts.insert(1, f"{len(validation):,} to validate")
-        reasons.append("a tenth of the training data, held back, gives the validation curves")
-    print(Choice("split", ", ".join(counts), f"{'; '.join(reasons)}; the test part is used once, at the end"))
+        print(
+            "The curves use the validation part, a tenth of the training data; the test part is used once, at the end."
+        )

@@ -25,9 +25,9 @@ def runs(runs_folder: RunsFolder = "runs") -> None:
         config, metrics = run.config, run.metrics
         table.add_row(
             run.name,
-            config["data_name"],
-            Path(config["model"]).name,
-            f"{config['parameters']:,}",
+            config.get("data_name", ""),
+            Path(config.get("model", "")).name,
+            f"{config['parameters']:,}" if "parameters" in config else "",
             _result(metrics),
             f"{metrics['seconds']:.1f}" if "seconds" in metrics else "",
             f"{datetime.fromisoformat(config['created']).astimezone():%Y-%m-%d %H:%M}",

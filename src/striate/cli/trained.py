@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load as bytes_to_tensors
 from safetensors.torch import save as tensors_to_bytes
 
@@ -19,6 +20,7 @@ from striate.cli.options import sizes
 from striate.data import Dataset
 from striate.errors import (
     ArgumentError,
+    DataError,
     NotAModelFileError,
     SavedModelError,
     UnknownLayerError,
@@ -135,6 +137,8 @@ def open_trained(name: str, runs_folder: str) -> Trained:
     """
     run = open_run(name, runs_folder)
     config = run.config
+    if "outputs" not in config:
+        raise DataError(f"The run {run.name!r} was not made by `striate train`: its config.json lacks what is needed.")
     if not run.model_file.is_file():
         raise SavedModelError(f"The run {run.name!r} has no model: its training was stopped before one was saved.")
     try:
@@ -151,9 +155,10 @@ def _from_weights(path: Path, config: dict[str, Any]) -> Model:
     model = model_from(config["model"], tuple(config["input_shape"]), config["num_outputs"], config["rescale"])
     try:
         model.load_state_dict(bytes_to_tensors(path.read_bytes()))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise WeightKeysError(
-            f"{path} does not fit the model that {config['model']} makes now: the function was changed after training."
+            f"{path} does not fit the model that {config['model']} makes now: the function was changed after training, "
+            "or the file is damaged."
         ) from error
     return model
 

@@ -1,0 +1,232 @@
+"""The command line's surface: what `--help` says, to the letter, and how mistakes in the call are answered."""
+
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+import striate
+from striate import optimizers
+from striate.cli import app
+from striate.models import small
+
+HELP = {
+    "": """
+Usage: striate [OPTIONS] COMMAND [ARGS]...
+
+  A neural-network workbench for computer vision: build, count, train, see and
+  use.
+
+  Begin with: striate train digits
+
+Options:
+  --version  Show the version and exit.
+  --help     Show this message and exit.
+
+Commands:
+  train     Train a network on a data set, test it, and write a report.
+  evaluate  Test a trained model, on its own test part or on other data.
+  predict   Say what is on images: the three most probable classes of each.
+  summary   Show the layers of a model, what they give and what they cost.
+  explain   Work out the parameters and neurons of a model, layer by layer.
+  neuron    Work out one artificial neuron, term by term.
+  runs      List all runs, the newest first.
+""",
+    "train": """
+Usage: striate train [OPTIONS] {DATA}
+
+  Train a network on a data set, test it, and write a report.
+
+  Everything lands in one folder, runs/NAME: the configuration, the numbers of
+  each epoch, the model, the results and report.html. The test part is used
+  once, at the end; the curves are made with a tenth of the training data.
+
+Arguments:
+  DATA <str>  digits (embedded), a folder with one sub-folder of images per
+              class, a folder or file in the IDX format of MNIST, or an .npz
+              file with the arrays x and y.  [required]
+
+Options:
+  --model <str>                  A small network (perceptron, dense, lenet, cnn,
+                                 rnn), or path.py:function. The function takes
+                                 the shape of one sample (height, width,
+                                 channels) and the number of classes, or
+                                 nothing. It returns a Striate model, which is
+                                 fed pixels from 0 to 255, or a torch module,
+                                 which is fed images channels-first, from 0 to
+                                 1; either gives one probability or score for
+                                 each class.  [default: cnn]
+  --epochs <int range>           Passes over the training data.  [default: (by
+                                 the size of the data); x>=1]
+  --batch-size <int range>       Samples in a step.  [default: (by the size of
+                                 the data); x>=1]
+  --learning-rate <float range>  The top of the one-cycle schedule.  [default:
+                                 (three times the optimizer's own); x>=0]
+  --optimizer <str>              sgd, rmsprop, adam, adamw, adagrad, nadam or
+                                 lion, with Keras's settings.  [default: adam]
+  --seed <int range>             What the split, the first weights and the order
+                                 of samples are drawn from.  [default: 0; x>=0]
+  --test-fraction <float>        The part held out to test on, of each class;
+                                 not where the data has a test part.  [default:
+                                 0.2]
+  --image-size SIZE              Height and width to which a folder's images are
+                                 fitted: 64, or 48x64.  [default: (their own, or
+                                 a square of at most 128)]
+  --name <str>                   What the run is called.  [default: (the data
+                                 and the model)]
+  --runs-folder <str>            The folder of all runs.  [default: runs]
+  --device <str>                 Where to train: cpu, cuda, mps.  [default: (an
+                                 accelerator if there is one)]
+  --help                         Show this message and exit.
+""",
+    "evaluate": """
+Usage: striate evaluate [OPTIONS] {RUN} [DATA]
+
+  Test a trained model, on its own test part or on other data.
+
+Arguments:
+  RUN <str>   The name of a run, or its folder.  [required]
+  DATA <str>  A data set, as for train; its test part, if it has one.  [default:
+              (the run's test part)]
+
+Options:
+  --runs-folder <str>  The folder of all runs.  [default: runs]
+  --help               Show this message and exit.
+""",
+    "predict": """
+Usage: striate predict [OPTIONS] {RUN} {IMAGE}...
+
+  Say what is on images: the three most probable classes of each.
+
+Arguments:
+  RUN <str>          The name of a run, or its folder.  [required]
+  IMAGE <list[str]>  Image files.  [required]
+
+Options:
+  --json               Print JSON with the probability of every class.
+  --runs-folder <str>  The folder of all runs.  [default: runs]
+  --help               Show this message and exit.
+""",
+    "summary": """
+Usage: striate summary [OPTIONS] {MODEL}
+
+  Show the layers of a model, what they give and what they cost.
+
+Arguments:
+  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), a run, a
+               saved model, or path.py:function.  [required]
+
+Options:
+  --input SIZES          The shape of one sample, for a small network or a
+                         function.  [default: 28x28x1]
+  --classes <int range>  The number of classes, likewise.  [default: 10; x>=2]
+  --runs-folder <str>    The folder of all runs.  [default: runs]
+  --help                 Show this message and exit.
+""",
+    "explain": """
+Usage: striate explain [OPTIONS] {MODEL} [LAYER]
+
+  Work out the parameters and neurons of a model, layer by layer.
+
+Arguments:
+  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), a run, a
+               saved model, or path.py:function.  [required]
+  LAYER <str>  One layer's name.  [default: (all layers)]
+
+Options:
+  --input SIZES          The shape of one sample, for a small network or a
+                         function.  [default: 28x28x1]
+  --classes <int range>  The number of classes, likewise.  [default: 10; x>=2]
+  --runs-folder <str>    The folder of all runs.  [default: runs]
+  --help                 Show this message and exit.
+""",
+    "neuron": """
+Usage: striate neuron [OPTIONS]
+
+  Work out one artificial neuron, term by term.
+
+Options:
+  --inputs NUMBERS    Its inputs: 1,2,3.  [required]
+  --weights NUMBERS   One weight for each.  [required]
+  --bias <float>      What is added to the weighted sum.  [default: 0.0]
+  --activation <str>  What the sum goes through: relu, sigmoid, step, ...
+                      [default: linear]
+  --help              Show this message and exit.
+""",
+    "runs": """
+Usage: striate runs [OPTIONS]
+
+  List all runs, the newest first.
+
+Options:
+  --runs-folder <str>  The folder of all runs.  [default: runs]
+  --help               Show this message and exit.
+""",
+}
+
+
+@pytest.fixture
+def call(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    return lambda *arguments: CliRunner().invoke(app, list(arguments), prog_name="striate")
+
+
+@pytest.mark.parametrize("command", HELP)
+def test_help(call, command):
+    result = call(*command.split(), "--help")
+    assert result.exit_code == 0
+    assert result.output == HELP[command].lstrip("\n")
+
+
+def test_no_command_is_without_a_golden_help(call):
+    listed = call("--help").output.partition("Commands:\n")[2].split("\n")
+    assert {line.split()[0] for line in listed if line} == HELP.keys() - {""}
+
+
+def test_help_imports_nothing_heavy():
+    code = """
+import sys
+from striate.cli import main
+sys.argv = ["striate", "--help"]
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0
+heavy = {"torch", "numpy", "matplotlib", "sklearn", "PIL", "rich"}
+print(sorted(heavy & sys.modules.keys()), file=sys.stderr)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stderr == "[]\n"
+
+
+def test_the_help_names_every_network_and_every_optimizer():
+    assert f"({', '.join(small.names())})" in " ".join(HELP["train"].split())
+    for name in ("sgd", "rmsprop", "adam", "adamw", "adagrad", "nadam", "lion"):
+        assert optimizers.get(name)
+        assert name in HELP["train"]
+
+
+def test_version(call):
+    assert call("--version").output == f"striate {striate.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (["--verison"], "No such option: --verison. Did you mean '--version'?"),
+        (["train", "digits", "--epoch", "3"], "No such option: --epoch. Did you mean '--epochs'?"),
+        (["neuron", "--inputs", "1"], "Missing option '--weights'"),
+        (["train"], "Missing argument 'DATA'"),
+        (["train", "digits", "--epochs", "many"], "Invalid value for '--epochs'"),
+        (["train", "digits", "--epochs", "0"], "Invalid value for '--epochs'"),
+        (["summary", "cnn", "--classes", "1"], "Invalid value for '--classes'"),
+    ],
+)
+def test_a_wrong_call_is_answered_in_one_line(call, arguments, answer):
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert f"Error: {answer}" in result.stderr
+    assert result.stderr.count("\n") <= 5  # the usage, a hint, an empty line, the error
