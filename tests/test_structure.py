@@ -13,7 +13,7 @@ import striate
 
 SOURCE = Path(striate.__file__).parent
 LEVELS = [
-    {"errors", "shapes", "_registry", "_lazy", "_files"},
+    {"errors", "shapes", "_registry", "_files"},
     {
         "neuron",
         "activations",

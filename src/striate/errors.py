@@ -10,13 +10,12 @@
     ├── NotCompiledError (RuntimeError) a model is trained or evaluated before `compile`
     ├── TrainingError (RuntimeError)    training cannot go on, such as a loss that is not finite
     ├── DataError (ValueError)          data is missing, empty, broken or does not fit its labels
-    ├── SavedModelError (ValueError)    a saved model cannot be read or written
-    │   ├── NotAModelFileError          the file is no safetensors file of Striate
-    │   ├── TruncatedFileError          the file ends before its header says it does
-    │   ├── UnknownLayerError           the file names a layer that is not registered
-    │   ├── WeightKeysError             the file has too few or too many weights
-    │   └── WeightShapeError            a weight in the file has another shape than in the model
-    └── MissingExtraError (ImportError) an optional package is not installed
+    └── SavedModelError (ValueError)    a saved model cannot be read or written
+        ├── NotAModelFileError          the file is no safetensors file of Striate
+        ├── TruncatedFileError          the file ends before its header says it does
+        ├── UnknownLayerError           the file names a layer that is not registered
+        ├── WeightKeysError             the file has too few or too many weights
+        └── WeightShapeError            a weight in the file has another shape than in the model
 
 Each message says what was received, what was expected, and what to do.
 """
@@ -76,7 +75,3 @@ class WeightKeysError(SavedModelError):
 
 class WeightShapeError(SavedModelError):
     """A weight in the file has another shape than in the model."""
-
-
-class MissingExtraError(StriateError, ImportError):
-    """An optional package is not installed; the message names the extra that brings it."""

@@ -78,7 +78,7 @@ def load_folder(
     unread = sorted(parts.keys() - {"train", held_out})
     return replace(
         train,
-        name=folder.name,
+        name=folder.resolve().name,
         skipped=train.skipped + test.skipped,
         test=test.aligned_to(train.class_names),
         notes=(*train.notes, *(f"{parts[name]} is not read: {held_out} is the test part." for name in unread)),
@@ -114,7 +114,7 @@ def _load_classes(
         x, labels = x[readable], labels[readable]
     if channels is None and all((image == image[..., :1]).all() for image in x):
         x = x[..., :1].copy()
-    return Dataset(folder.name, x, labels, tuple(classes), skipped, notes=notes)
+    return Dataset(folder.resolve().name, x, labels, tuple(classes), skipped, notes=notes)
 
 
 def _visible(folder: Path) -> list[Path]:
