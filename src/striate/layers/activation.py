@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from striate import activations
 from striate.errors import ArgumentError, ShapeError
-from striate.layers.layer import Layer, LayerOptions, empty, register
+from striate.layers.layer import Layer, LayerOptions, register
+from striate.layers.weight import empty
 from striate.shapes import Shape, normal_axis, number, product, text, times
 
 

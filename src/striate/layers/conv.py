@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from striate import activations, shapes
 from striate.errors import ArgumentError, ShapeError
-from striate.layers.layer import Layer, LayerOptions, Permuted, empty, register
+from striate.layers.layer import Layer, LayerOptions, register
+from striate.layers.weight import Permuted, empty
 from striate.shapes import Shape, Size, number, product, text, times
 
 _CONVOLUTIONS: dict[int, type[nn.Module]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}

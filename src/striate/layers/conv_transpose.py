@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from striate import shapes
 from striate.errors import ArgumentError, ShapeError
 from striate.layers.conv import Convolution
-from striate.layers.layer import LayerOptions, empty, register
+from striate.layers.layer import LayerOptions, register
+from striate.layers.weight import empty
 from striate.shapes import Shape, text
 
 

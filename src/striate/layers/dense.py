@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from striate import activations
 from striate.errors import ShapeError
-from striate.layers.layer import Layer, LayerOptions, Permuted, empty, register
+from striate.layers.layer import Layer, LayerOptions, register
+from striate.layers.weight import Permuted, empty
 from striate.shapes import Shape, Size, number, product, spread, text, times
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from striate.errors import DataError, ShapeError
-from striate.layers.layer import Layer, LayerOptions, Mask, empty, register
+from striate.layers.layer import Layer, LayerOptions, Mask, register
+from striate.layers.weight import empty
 from striate.shapes import Shape, number, spread, text
 
 

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from striate.errors import ArgumentError, ShapeError
 from striate.layers.attention import AttentionLayer, all_of, fused_attention, past_keys
-from striate.layers.layer import LayerOptions, Layout, Mask, Permuted, empty, register
+from striate.layers.layer import LayerOptions, Mask, register
 from striate.layers.recurrent import dropped_fraction
+from striate.layers.weight import Layout, Permuted, empty
 from striate.shapes import Shape, Size, number, product, spread, text
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from striate.errors import ArgumentError, DataError, ShapeError
-from striate.layers.layer import Layer, LayerOptions, Layout, Weight, register
+from striate.layers.layer import Layer, LayerOptions, register
+from striate.layers.weight import Layout, Weight
 from striate.shapes import Shape, normal_axis, number, product, text
 
 _EPSILON = 1e-7  # the least standard deviation, Keras's

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from striate import activations
 from striate.errors import ArgumentError, ShapeError
-from striate.layers.layer import Layer, LayerOptions, Layout, Permuted, Shapes, empty, register
+from striate.layers.layer import Layer, LayerOptions, Shapes, register
 from striate.layers.recurrence import Recurrence
+from striate.layers.weight import Layout, Permuted, empty
 from striate.shapes import Shape, Size, number, spread, text
 
 Product = Callable[..., Tensor]

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from striate import shapes
 from striate.layers.conv import Convolution
-from striate.layers.layer import LayerOptions, Layout, Permuted, empty, register
+from striate.layers.layer import LayerOptions, register
+from striate.layers.weight import Layout, Permuted, empty
 from striate.shapes import Shape, Size, number, product, times
 
 

@@ -14,10 +14,11 @@ from torch.nn.parameter import is_lazy
 
 from striate._registry import snake_case
 from striate.errors import ArgumentError, ShapeError
-from striate.layers.layer import Layer, LayerOptions, Layout, Shapes, Weight
+from striate.layers.layer import Layer, LayerOptions, Shapes
 from striate.layers.reshape import Permute
 from striate.layers.symbolic import SymbolicTensor, map_nested
 from striate.layers.trial import tensors_in, trial
+from striate.layers.weight import Layout, Weight
 from striate.shapes import Shape, Size, number, one_of, text
 
 # The files of torch.nn whose modules take the channels right after the batch, and such modules of other files.
