@@ -233,15 +233,21 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_torchvisions_models(name):
+@pytest.fixture(scope="module")
+def models():
+    """Torchvision's models, where it is installed."""
     library = torch.library.Library("torchvision", "FRAGMENT")
     for operator in ("nms", "qnms"):  # compiled ones, which no model here needs, and some builds lack
         if not hasattr(torch.ops.torchvision, operator):
             library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    models = pytest.importorskip("torchvision.models")
+    yield pytest.importorskip("torchvision.models")
+    library._destroy()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_torchvisions_models(models, name):
     with torch.device("meta"):
-        model = getattr(models, name)(**({"init_weights": False} if name == "inception_v3" else {})).eval()
+        model = models.get_model(name, **({"init_weights": False} if name == "inception_v3" else {})).eval()
     size = 299 if name == "inception_v3" else 224
     ledger = count(model, (3, size, size))
     macs, neurons = PUBLISHED[name]
@@ -249,3 +255,33 @@ def test_torchvisions_models(name):
     assert neurons in (None, ledger.neurons)
     assert ledger.unknown == {}
     assert ledger.parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.slow
+def test_all_classifiers_of_torchvision_to_the_rounding_of_their_documentation(models):
+    names = models.list_models(module=models)
+    assert len(names) > 75
+    for name in names:
+        weights = next(iter(models.get_model_weights(name)))
+        size = weights.transforms().crop_size[0]
+        arguments = {"image_size": size} if name.startswith("vit_") else {}
+        if name in ("googlenet", "inception_v3"):
+            arguments = {"init_weights": False}
+        # RegNets read values while they are made, so the largest takes gigabytes.
+        if name == "regnet_y_128gf":
+            continue
+        with torch.device("cpu" if name.startswith("regnet") else "meta"):
+            model = models.get_model(name, **arguments).eval()
+        ledger = count(model, (3, size, size))
+        assert round(ledger.macs / 1e9, 3) == pytest.approx(weights.meta["_ops"], abs=0.0011), name
+        assert (ledger.unknown, ledger.coverage) == ({}, 1), name
+        assert ledger.parameters == sum(parameter.numel() for parameter in model.parameters()), name
+
+
+def test_counting_again_gives_the_same():
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 2))
+    first, again = count(module, (3, 8, 8)), count(module, (3, 8, 8))
+    assert first.entries == again.entries
+    larger = count(module.double(), inputs=torch.zeros(5, 3, 8, 8, dtype=torch.float64))
+    assert larger.macs == 5 * first.macs
+    assert larger["0"].parameter_bytes == 2 * first["0"].parameter_bytes

@@ -177,7 +177,7 @@ class _Count(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        output = func(*args, **kwargs)
+        output = self._run(func, args, kwargs)
         tensors = [leaf for leaf in _leaves([list(args), kwargs]) if isinstance(leaf, Tensor)]
         self.used |= {id(tensor) for tensor in tensors}
         learned = [tensor for tensor in tensors if _storage(tensor) in self.learned]
@@ -198,6 +198,26 @@ class _Count(TorchDispatchMode):
             neurons = self._first_use(learned, output.numel() // self.batch)
         self.add(cost, cost.macs * wanted, neurons)
         return output
+
+    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The operation's output. On meta, most of the time goes into finding its shape: what was found is kept."""
+        if self.device.type != "meta" or func._schema.is_mutable:
+            return func(*args, **kwargs)
+        key = _call_key(func, args, kwargs)
+        found = _OUTPUTS.get(key)
+        if found is None:
+            output = func(*args, **kwargs)
+            made = output if isinstance(output, (tuple, list)) else (output,)
+            fresh = all(result.alias_info is None for result in func._schema.returns)
+            if key is not None and fresh and all(isinstance(tensor, Tensor) for tensor in made):
+                if len(_OUTPUTS) >= _OUTPUTS_KEPT:
+                    _OUTPUTS.clear()
+                single = None if isinstance(output, (tuple, list)) else True
+                _OUTPUTS[key] = (single, [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in made])
+            return output
+        single, sizes = found
+        tensors = [torch.empty_strided(size, stride, dtype=dtype, device="meta") for size, stride, dtype in sizes]
+        return tensors[0] if single else tuple(tensors)
 
     def _first_use(self, weights: Sequence[Tensor], neurons: int) -> int:
         """The neurons of a product with weights; those of weights that come again are the same neurons."""
@@ -276,6 +296,24 @@ class _Recurrences(TorchFunctionMode):
         output = x.new_zeros(shape).requires_grad_(wanted)
         last = [torch.zeros_like(state) for state in (states if isinstance(states, (list, tuple)) else [states])]
         return (output, *last)
+
+
+_OUTPUTS: dict[Any, Any] = {}
+"""Shapes, strides and types of outputs by operation and arguments."""
+_OUTPUTS_KEPT = 10_000
+
+
+def _call_key(func: Any, args: Any, kwargs: Any) -> Any:
+    """What an operation's output depends on, tensors by shape, stride and type; `None` where that cannot be kept."""
+    key = [
+        (leaf.shape, leaf.stride(), leaf.dtype) if isinstance(leaf, Tensor) else (type(leaf), leaf)
+        for leaf in _leaves([args, *kwargs.items()])
+    ]
+    try:
+        hash(whole := (func, *key))
+    except TypeError:
+        return None
+    return whole
 
 
 def _storage(tensor: Tensor) -> int:
