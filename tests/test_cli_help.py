@@ -30,6 +30,7 @@ Commands:
   predict   Say what is on images: the three most probable classes of each.
   summary   Show the layers of a model, what they give and what they cost.
   explain   Work out the parameters and neurons of a model, layer by layer.
+  compare   Compare two models: what each costs, and what shared weights save.
   neuron    Work out one artificial neuron, term by term.
   runs      List all runs, the newest first.
 """,
@@ -133,6 +134,24 @@ Arguments:
   MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), a run, a
                saved model, or path.py:function.  [required]
   LAYER <str>  One layer's name.  [default: (all layers)]
+
+Options:
+  --input SIZES          The shape of one sample, for a small network or a
+                         function.  [default: 28x28x1]
+  --classes <int range>  The number of classes, likewise.  [default: 10; x>=2]
+  --runs-folder <str>    The folder of all runs.  [default: runs]
+  --help                 Show this message and exit.
+""",
+    "compare": """
+Usage: striate compare [OPTIONS] {MODEL} {MODEL}
+
+  Compare two models: what each costs, and what shared weights save.
+
+Arguments:
+  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), a run, a
+               saved model, or path.py:function.  [required]
+  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), a run, a
+               saved model, or path.py:function.  [required]
 
 Options:
   --input SIZES          The shape of one sample, for a small network or a

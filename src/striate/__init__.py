@@ -36,6 +36,7 @@ _NAMES = {
     "Neuron": "striate.neuron",
     "Sequential": "striate.models",
     "StriateError": "striate.errors",
+    "compare": "striate.account",
     "count": "striate.account",
     "fit": "striate.train",
     "load": "striate.models",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from striate import schedules as schedules
     from striate import track as track
     from striate import train as train
+    from striate.account import compare as compare
     from striate.account import count as count
     from striate.errors import StriateError as StriateError
     from striate.layers import Input as Input

@@ -1,4 +1,4 @@
-"""`striate summary`, `striate explain` and `striate neuron`: networks and neurons, with their numbers worked out."""
+"""`striate summary`, `explain`, `compare` and `neuron`: networks and neurons, with their numbers worked out."""
 
 from __future__ import annotations
 
@@ -32,6 +32,22 @@ def explain(
 
     found = find_model(model, input_shape, classes, runs_folder)
     typer.echo((found if layer is None else found.get_layer(layer)).explain())
+
+
+def compare(
+    first: WhatModel,
+    second: WhatModel,
+    input_shape: InputShape = "28x28x1",
+    classes: Classes = 10,
+    runs_folder: RunsFolder = "runs",
+) -> None:
+    """Compare two models: what each costs, and what shared weights save."""
+    from striate import account
+    from striate.cli.trained import find_model
+
+    models = (find_model(name, input_shape, classes, runs_folder) for name in (first, second))
+    a, b = (account.count(model, [layer.shape for layer in model.input_layers]) for model in models)
+    typer.echo(account.compare(a, b, names=(first, second)).text())
 
 
 def neuron(
