@@ -233,17 +233,6 @@ PUBLISHED = {
 }
 
 
-@pytest.fixture(scope="module")
-def models():
-    """Torchvision's models, where it is installed."""
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for operator in ("nms", "qnms"):  # compiled ones, which no model here needs, and some builds lack
-        if not hasattr(torch.ops.torchvision, operator):
-            library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    yield pytest.importorskip("torchvision.models")
-    library._destroy()
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_torchvisions_models(models, name):
     with torch.device("meta"):

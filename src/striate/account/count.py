@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from striate._nested import leaves, map_nested
 from striate.account.formulas import Cost, cost_of
 from striate.account.ledger import Entry, Ledger
 from striate.account.shadow import shadow_of
@@ -112,9 +113,8 @@ class _Count(TorchDispatchMode):
         for path, part in shadow.named_modules():
             part.register_forward_pre_hook(self._enter(path), with_kwargs=True)
             part.register_forward_hook(self._leave(path), always_call=False)
-        args = _mapped(args, self._placed)
-        kwargs = _mapped(dict(kwargs), self._placed)
-        tensors = [leaf for leaf in _leaves([list(args), kwargs]) if isinstance(leaf, Tensor)]
+        args, kwargs = (map_nested(part, self._placed) for part in (list(args), dict(kwargs)))
+        tensors = [leaf for leaf in leaves([list(args), kwargs]) if isinstance(leaf, Tensor)]
         self.batch = tensors[0].shape[0] if tensors and tensors[0].ndim else 1
         with self._quiet(), _Recurrences(self), self:
             try:
@@ -131,7 +131,9 @@ class _Count(TorchDispatchMode):
         ]
         return Ledger(self.entries, self.unknown, self.known_calls, unused)
 
-    def _placed(self, tensor: Tensor) -> Tensor:
+    def _placed(self, tensor: Any) -> Any:
+        if not isinstance(tensor, Tensor):
+            return tensor
         if self.device.type == "meta":
             return torch.empty_like(tensor, device="meta")
         if tensor.is_meta:
@@ -178,11 +180,11 @@ class _Count(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         output = self._run(func, args, kwargs)
-        tensors = [leaf for leaf in _leaves([list(args), kwargs]) if isinstance(leaf, Tensor)]
+        tensors = [leaf for leaf in leaves([list(args), kwargs]) if isinstance(leaf, Tensor)]
         self.used |= {id(tensor) for tensor in tensors}
         learned = [tensor for tensor in tensors if _storage(tensor) in self.learned]
         if tensors and len(learned) == len(tensors):  # made of weights alone, such as a normalised kernel
-            for made in _leaves(output):
+            for made in leaves(output):
                 if isinstance(made, Tensor):
                     self.learned[_storage(made)] = made
         name = f"{func.namespace}.{func._schema.name.partition('::')[2]}"
@@ -307,7 +309,7 @@ def _call_key(func: Any, args: Any, kwargs: Any) -> Any:
     """What an operation's output depends on, tensors by shape, stride and type; `None` where that cannot be kept."""
     key = [
         (leaf.shape, leaf.stride(), leaf.dtype) if isinstance(leaf, Tensor) else (type(leaf), leaf)
-        for leaf in _leaves([args, *kwargs.items()])
+        for leaf in leaves([args, *kwargs.items()])
     ]
     try:
         hash(whole := (func, *key))
@@ -328,24 +330,5 @@ def _upwards(path: str) -> Iterator[str]:
     yield ""
 
 
-def _leaves(structure: Any) -> Iterator[Any]:
-    if isinstance(structure, (list, tuple)):
-        for item in structure:
-            yield from _leaves(item)
-    elif isinstance(structure, Mapping):
-        for item in structure.values():
-            yield from _leaves(item)
-    else:
-        yield structure
-
-
 def _shapes(structure: Any) -> list[tuple[int, ...]]:
-    return [tuple(leaf.shape) for leaf in _leaves(structure) if isinstance(leaf, Tensor)]
-
-
-def _mapped(structure: Any, function: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(structure, (list, tuple)):
-        return type(structure)(_mapped(item, function) for item in structure)
-    if isinstance(structure, dict):
-        return {key: _mapped(item, function) for key, item in structure.items()}
-    return function(structure) if isinstance(structure, Tensor) else structure
+    return [tuple(leaf.shape) for leaf in leaves(structure) if isinstance(leaf, Tensor)]

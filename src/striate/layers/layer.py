@@ -21,9 +21,10 @@ import torch
 from torch import Tensor, nn
 
 from striate import constraints, initializers, regularizers
+from striate._nested import map_nested
 from striate._registry import Configurable, Registry, constructor_arguments, snake_case, suggestion, to_config
 from striate.errors import ArgumentError, NotBuiltError, ShapeError
-from striate.layers.symbolic import Node, SymbolicTensor, is_symbolic, map_nested
+from striate.layers.symbolic import Node, SymbolicTensor, is_symbolic
 from striate.layers.weight import Layout, Weight
 from striate.shapes import Shape, Size, number, product, text, times
 

@@ -7,11 +7,11 @@ these calls.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from striate import shapes
+from striate._nested import leaves
 from striate.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -49,27 +49,6 @@ class SymbolicTensor:
 
     def __repr__(self) -> str:
         return f"<SymbolicTensor {shapes.text(self.shape)} from {self.node.layer.name}>"
-
-
-def map_nested(structure: Any, function: Callable[[Any], Any]) -> Any:
-    """The same nest of lists, tuples and dicts with `function` applied to every leaf."""
-    if isinstance(structure, (list, tuple)):
-        return type(structure)([map_nested(item, function) for item in structure])
-    if isinstance(structure, dict):
-        return {key: map_nested(item, function) for key, item in structure.items()}
-    return function(structure)
-
-
-def leaves(structure: Any) -> Iterator[Any]:
-    """The leaves of a nest of lists, tuples and dicts, in order."""
-    if isinstance(structure, (list, tuple)):
-        for item in structure:
-            yield from leaves(item)
-    elif isinstance(structure, dict):
-        for item in structure.values():
-            yield from leaves(item)
-    else:
-        yield structure
 
 
 def is_symbolic(structure: Any) -> bool:

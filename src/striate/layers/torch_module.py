@@ -12,11 +12,12 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.nn.parameter import is_lazy
 
+from striate._nested import map_nested
 from striate._registry import snake_case
 from striate.errors import ArgumentError, ShapeError
 from striate.layers.layer import Layer, LayerOptions, Shapes
 from striate.layers.reshape import Permute
-from striate.layers.symbolic import SymbolicTensor, map_nested
+from striate.layers.symbolic import SymbolicTensor
 from striate.layers.trial import tensors_in, trial
 from striate.layers.weight import Layout, Weight
 from striate.shapes import Shape, Size, number, one_of, text

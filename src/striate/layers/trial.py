@@ -16,8 +16,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.rnn import RNNCellBase
 
+from striate._nested import leaves
 from striate.account.shadow import shadow_of
-from striate.layers.symbolic import leaves
 from striate.shapes import Shape, Size
 
 # What unknown sizes are tried as, the batch and all others; what differs between the two runs depends on them.

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from striate._nested import leaves, map_nested
 from striate._registry import to_config
 from striate.errors import ArgumentError
 from striate.layers.input import InputLayer
 from striate.layers.layer import Layer
-from striate.layers.symbolic import Node, SymbolicTensor, leaves, map_nested
+from striate.layers.symbolic import Node, SymbolicTensor
 
 
 @dataclass(frozen=True)

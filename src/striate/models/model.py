@@ -14,13 +14,14 @@ from typing import Any, Self, overload
 from torch import nn
 
 from striate import layers as _layers
+from striate._nested import leaves
 from striate._registry import suggestion
 from striate.account.summary import Row, render_summary
 from striate.data.tensors import by_name
 from striate.errors import ArgumentError, NotBuiltError, ShapeError
 from striate.layers.input import InputLayer
 from striate.layers.layer import Layer, Shapes, register
-from striate.layers.symbolic import SymbolicTensor, leaves
+from striate.layers.symbolic import SymbolicTensor
 from striate.models.graph import Slot, Step, decode, fill, make_steps, nodes_between, unique_names
 from striate.models.saving import save
 from striate.models.training import Trainable
