@@ -31,6 +31,7 @@ Commands:
   summary   Show the layers of a model, what they give and what they cost.
   explain   Work out the parameters and neurons of a model, layer by layer.
   compare   Compare two models: what each costs, and what shared weights save.
+  memory    Predict the memory of a training step, without allocating it.
   neuron    Work out one artificial neuron, term by term.
   runs      List all runs, the newest first.
 """,
@@ -159,6 +160,31 @@ Options:
   --classes <int range>  The number of classes, likewise.  [default: 10; x>=2]
   --runs-folder <str>    The folder of all runs.  [default: runs]
   --help                 Show this message and exit.
+""",
+    "memory": """
+Usage: striate memory [OPTIONS] {MODEL}
+
+  Predict the memory of a training step, without allocating it.
+
+Arguments:
+  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), a run, a
+               saved model, or path.py:function.  [required]
+
+Options:
+  --batch-size <int range>  Samples in a step.  [default: 32; x>=1]
+  --optimizer <str>         sgd, rmsprop, adam, adamw, adagrad, nadam or lion.
+                            [default: adamw]
+  --precision <str>         float32, or bf16: autocast, with float32 weights.
+                            [default: float32]
+  --gpu SIZE                Find the largest batch that fits: 24GB.  [default:
+                            (not asked)]
+  --picture FILE            Draw the step: memory.png.  [default: (not drawn)]
+  --input SIZES             The shape of one sample, for a small network or a
+                            function.  [default: 28x28x1]
+  --classes <int range>     The number of classes, likewise.  [default: 10;
+                            x>=2]
+  --runs-folder <str>       The folder of all runs.  [default: runs]
+  --help                    Show this message and exit.
 """,
     "neuron": """
 Usage: striate neuron [OPTIONS]

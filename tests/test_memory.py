@@ -1,15 +1,18 @@
 """The memory of a training step, against the live tensors of a real one."""
 
 import copy
+import re
 from contextlib import nullcontext
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+from typer.testing import CliRunner
 
 import striate
-from striate.account.memory import Tracker, default_loss, memory, parse_size, step
+from striate.account.peak import Tracker, default_loss, memory, parse_size, step
+from striate.cli import app
 from striate.errors import ArgumentError, ShapeError
 from tests.models.test_model import small_cnn
 
@@ -150,7 +153,7 @@ def test_the_picture(tmp_path):
     picture = Image.open(tmp_path / "memory.png").convert("RGB")
     assert picture.width > 1000
     assert len(picture.getcolors(2**24)) > 50
-    with pytest.raises(ArgumentError, match="expected one of 'png'"):
+    with pytest.raises(ArgumentError, match=r"ends in \.png"):
         account.save_picture(tmp_path / "memory.jpg")
     with pytest.raises(ArgumentError, match="cannot be written"):
         account.save_picture(tmp_path / "missing" / "memory.png")
@@ -189,3 +192,15 @@ def test_known_peaks(models, name):
     with torch.device("meta"):
         model = models.get_model(name)
     assert memory(model, (3, 224, 224), batch, bind).peak_bytes / 2**20 == pytest.approx(expected, abs=0.005)
+
+
+def test_on_the_command_line(tmp_path):
+    picture = tmp_path / "step.png"
+    result = CliRunner().invoke(app, ["memory", "lenet", "--gpu", "100MB", "--picture", str(picture)])
+    assert result.exit_code == 0
+    assert "Training, batch 32: " in result.output
+    assert re.search(r"The largest batch whose tensors fit into 100MB: [1-9]", result.output)
+    assert picture.stat().st_size > 10_000
+    for wrong, answer in ((["--precision", "fp8"], "expected one of"), (["--optimizer", "adm"], "Did you mean 'adam'")):
+        result = CliRunner().invoke(app, ["memory", "lenet", *wrong])
+        assert (result.exit_code, answer in result.stderr) == (1, True)

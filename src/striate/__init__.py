@@ -40,6 +40,7 @@ _NAMES = {
     "count": "striate.account",
     "fit": "striate.train",
     "load": "striate.models",
+    "memory": "striate.account",
     "wrap": "striate.layers",
 }
 __all__ = [*_MODULES, *_NAMES, "__version__"]
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from striate import train as train
     from striate.account import compare as compare
     from striate.account import count as count
+    from striate.account import memory as memory
     from striate.errors import StriateError as StriateError
     from striate.layers import Input as Input
     from striate.layers import wrap as wrap

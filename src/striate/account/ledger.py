@@ -182,3 +182,12 @@ class Ledger:
 
     def __str__(self) -> str:
         return self.text()
+
+
+def short_path(path: str) -> str:
+    """A module's path as people know it: in Striate's models, the layer's name.
+
+    >>> short_path("layers.conv2d.op"), short_path("layer1.0.conv1"), short_path("")
+    ('conv2d', 'layer1.0.conv1', 'the model')
+    """
+    return path.removeprefix("layers.").removesuffix(".op") or "the model"

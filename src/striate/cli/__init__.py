@@ -12,7 +12,7 @@ import typer
 
 from striate import __version__
 from striate.cli.errors import Group
-from striate.cli.look import compare, explain, neuron, summary
+from striate.cli.look import compare, explain, memory, neuron, summary
 from striate.cli.runs import runs
 from striate.cli.train import train
 from striate.cli.use import evaluate, predict
@@ -45,7 +45,7 @@ def start(
     """
 
 
-for command in (train, evaluate, predict, summary, explain, compare, neuron, runs):
+for command in (train, evaluate, predict, summary, explain, compare, memory, neuron, runs):
     app.command()(command)
 
 

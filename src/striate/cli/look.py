@@ -1,4 +1,4 @@
-"""`striate summary`, `explain`, `compare` and `neuron`: networks and neurons, with their numbers worked out."""
+"""`striate summary`, `explain`, `compare`, `memory` and `neuron`: networks and neurons, with their numbers."""
 
 from __future__ import annotations
 
@@ -48,6 +48,37 @@ def compare(
     models = (find_model(name, input_shape, classes, runs_folder) for name in (first, second))
     a, b = (account.count(model, [layer.shape for layer in model.input_layers]) for model in models)
     typer.echo(account.compare(a, b, names=(first, second)).text())
+
+
+def memory(
+    model: WhatModel,
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples in a step.")] = 32,
+    optimizer: Annotated[str, typer.Option(help="sgd, rmsprop, adam, adamw, adagrad, nadam or lion.")] = "adamw",
+    precision: Annotated[str, typer.Option(help="float32, or bf16: autocast, with float32 weights.")] = "float32",
+    gpu: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="Find the largest batch that fits: 24GB.", show_default="not asked"),
+    ] = None,
+    picture: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Draw the step: memory.png.", show_default="not drawn")
+    ] = None,
+    input_shape: InputShape = "28x28x1",
+    classes: Classes = 10,
+    runs_folder: RunsFolder = "runs",
+) -> None:
+    """Predict the memory of a training step, without allocating it."""
+    from striate import account
+    from striate.cli.trained import find_model
+
+    found = find_model(model, input_shape, classes, runs_folder)
+    result = account.memory(found, found.input_layers[0].shape, batch_size, optimizer, precision)
+    lines = [result.text()]
+    if gpu is not None:
+        lines.append(f"The largest batch whose tensors fit into {gpu}: {result.max_batch_size(gpu):,}")
+    if picture is not None:
+        result.save_picture(picture)
+        lines.append(f"Picture: {picture}")
+    typer.echo("\n".join(lines))
 
 
 def neuron(

@@ -2,7 +2,8 @@
 
 The first step understates the peak: gradients and the optimiser's state come into being in it. So the second is the
 one that is reported. A storage counts from the operation that makes it to the moment nothing refers to it any more;
-what a kernel uses inside itself, the allocator's rounding and the device's own context are not seen.
+what a kernel uses inside itself, the allocator's rounding and the device's own context are not seen. Recurrent layers
+are traced step by step; on a CPU, oneDNN runs them whole and keeps a workspace of its own, which is not seen either.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from striate import _files, optimizers
 from striate._nested import leaves
+from striate.account.ledger import short_path
 from striate.account.shadow import shadow_of
 from striate.account.summary import size_text
 from striate.errors import ArgumentError, ShapeError
@@ -105,7 +107,7 @@ class Memory:
     def text(self) -> str:
         """The account for people."""
         width = max(map(len, KINDS))
-        where = f", in {self.peak_path}" if self.peak_path else ""
+        where = f", in {short_path(self.peak_path)}" if self.peak_path else ""
         lines = [
             f"Training, batch {self.batch_size:,}: {size_text(self.peak_bytes)} at the peak "
             f"(in the {self.peak_phase}{where}), of which",
@@ -115,7 +117,7 @@ class Memory:
         if self.holders:
             lines.append("The activations at the peak were made by")
             largest = list(self.holders.items())[:8]
-            lines += [f"  {size_text(size):>10}  {path or 'the model'}" for path, size in largest]
+            lines += [f"  {size_text(size):>10}  {short_path(path)}" for path, size in largest]
             rest = sum(self.holders.values()) - sum(size for _, size in largest)
             if rest:
                 lines.append(f"  {size_text(rest):>10}  {len(self.holders) - len(largest):,} others")
@@ -133,7 +135,8 @@ class Memory:
         from matplotlib.figure import Figure
 
         kind = Path(path).suffix.removeprefix(".").lower()
-        one_of(kind, ("png", "svg", "pdf"), f"The ending of {path}")
+        if kind not in ("png", "svg", "pdf"):
+            raise ArgumentError(f"{path}: expected a name that ends in .png, .svg or .pdf.")
         figure = Figure(figsize=(9, 4.5), layout="constrained")
         axes = figure.subplots()
         shown = [name for name in KINDS if max(self.timeline[name])]
@@ -162,7 +165,7 @@ class Memory:
 
 def memory(
     module: nn.Module,
-    input_shape: Sequence[int],
+    input_shape: Sequence[Any],
     batch_size: int = 1,
     optimizer: Any = "adamw",
     precision: str = "float32",

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from striate.account.count import count
-from striate.account.ledger import Entry, Ledger
+from striate.account.counting import count
+from striate.account.ledger import Entry, Ledger, short_path
 from striate.account.summary import MAX_WIDTH, size_text
 from striate.errors import ArgumentError
 from striate.shapes import times
@@ -137,15 +137,6 @@ def compare(
 def working(ledger: Ledger) -> list[Entry]:
     """The modules in which products ran: those that form weighted sums."""
     return [entry for entry in ledger if entry.formulas]
-
-
-def short_path(path: str) -> str:
-    """A module's path as people know it: in Striate's models, the layer's name.
-
-    >>> short_path("layers.conv2d.op"), short_path("layer1.0.conv1"), short_path("")
-    ('conv2d', 'layer1.0.conv1', 'the model')
-    """
-    return path.removeprefix("layers.").removesuffix(".op") or "the model"
 
 
 def _ratio(first: int, second: int) -> str:
