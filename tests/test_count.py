@@ -190,7 +190,52 @@ def test_a_trillion_parameters_take_no_memory():
     assert ledger.parameters == ledger.macs == 10**12
 
 
+def test_weights_that_are_made_from_others_are_weights():
+    for wrapped, macs in (
+        (nn.utils.parametrizations.weight_norm(nn.Linear(4, 3)), 12),
+        # In training, three more products of the weight: the power iteration and the norm.
+        (nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3)), 12 + 3 * 12 + 3),
+        (torch.compile(nn.Linear(4, 3)), 12),
+    ):
+        ledger = count(wrapped, (4,))
+        assert (ledger.macs, ledger.neurons, ledger.unknown) == (macs, 3, {})
+
+
+def test_a_packed_sequence_takes_the_steps_it_has():
+    class Packed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.lstm = nn.LSTM(4, 5, batch_first=True)
+
+        def forward(self, x):
+            packed = nn.utils.rnn.pack_padded_sequence(x, torch.tensor([3, 2]), batch_first=True)
+            return nn.utils.rnn.pad_packed_sequence(self.lstm(packed)[0], batch_first=True)[0]
+
+    ledger = count(Packed(), inputs=torch.zeros(2, 3, 4))
+    assert (ledger.macs, ledger.neurons) == ((3 + 2) * 20 * (4 + 5), 5)
+
+
+def test_inputs_by_keyword():
+    module = nn.Transformer(16, 2, 1, 1, 32, batch_first=True)
+    ledger = count(module, inputs={"src": torch.zeros(1, 5, 16), "tgt": torch.zeros(1, 4, 16)})
+
+    def attention(queries, keys):
+        return (2 * queries + 2 * keys) * 16 * 16 + 2 * queries * keys * 16
+
+    feed_forward = 2 * 16 * 32
+    encoder = attention(5, 5) + 5 * feed_forward
+    decoder = attention(4, 4) + attention(4, 5) + 4 * feed_forward
+    assert ledger.macs == encoder + decoder
+
+
 def test_mistakes():
+    for module, message in (
+        (torch.jit.script(nn.Linear(4, 3)), "RecursiveScriptModule"),
+        ("resnet18", "got str"),
+        (nn.LazyLinear(3), "lazy weights"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            count(module, (4,))
     module = nn.Sequential(nn.Linear(4, 8), nn.Sequential(nn.ReLU(), nn.Linear(9, 2)))
     with pytest.raises(ShapeError, match=r"1\.1 \(Linear\) broke on \(1, 8\): "):
         count(module, (4,))

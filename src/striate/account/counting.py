@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -44,7 +45,7 @@ def count(
         dtype: the type of the inputs, with `input_shape`: `torch.int64` for indices of words.
 
     Raises:
-        ArgumentError: neither or both of `input_shape` and `inputs` are given.
+        ArgumentError: neither or both of `input_shape` and `inputs` are given, or the module cannot be run so.
         ShapeError: the module cannot take such an input; the message names the module inside it that broke.
 
     Example:
@@ -55,6 +56,11 @@ def count(
         >>> ledger["0"].formula
         '1 × 32 × 26 × 26 outputs × (3 × 3 × 1 weights) = 194,688 MACs'
     """
+    module = getattr(module, "_orig_mod", module)  # of what torch.compile gave
+    if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
+        raise ArgumentError(f"count takes a torch.nn.Module that runs in Python, got {type(module).__name__}.")
+    if any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
+        raise ArgumentError("The module has lazy weights: call it on data once, then count it.")
     if (input_shape is None) == (inputs is None):
         raise ArgumentError("count takes either input_shape, such as (3, 224, 224), or inputs.")
     if input_shape is not None:
@@ -92,7 +98,9 @@ class _Count(TorchDispatchMode):
         self.known_calls = 0
         self.stack: list[str] = []
         self.used: set[int] = set()
-        self.learned: dict[int, Tensor] = {}  # by storage; held, so that no other tensor gets the same storage
+        # The module's own tensors and what is made of them alone, by storage, and whether a parameter is in it. The
+        # tensors are held, so that no other one gets the same storage.
+        self.own: dict[int, tuple[Tensor, bool]] = {}
         self.counted_weights: set[Any] = set()
         self.batch = 1
 
@@ -105,7 +113,7 @@ class _Count(TorchDispatchMode):
                 twin = self._placed(tensor.detach())
                 if isinstance(tensor, nn.Parameter):
                     twin = nn.Parameter(twin, requires_grad=tensor.requires_grad)
-                    self.learned[_storage(twin)] = twin
+                self.own[_storage(twin)] = (twin, isinstance(tensor, nn.Parameter))
                 converted[id(tensor)] = twin
             return converted[id(tensor)]
 
@@ -182,11 +190,12 @@ class _Count(TorchDispatchMode):
         output = self._run(func, args, kwargs)
         tensors = [leaf for leaf in leaves([list(args), kwargs]) if isinstance(leaf, Tensor)]
         self.used |= {id(tensor) for tensor in tensors}
-        learned = [tensor for tensor in tensors if _storage(tensor) in self.learned]
-        if tensors and len(learned) == len(tensors):  # made of weights alone, such as a normalised kernel
+        own = [tensor for tensor in tensors if _storage(tensor) in self.own]
+        learned = [tensor for tensor in own if self.own[_storage(tensor)][1]]
+        if tensors and len(own) == len(tensors):  # made of weights alone, such as a normalised kernel
             for made in leaves(output):
                 if isinstance(made, Tensor):
-                    self.learned[_storage(made)] = made
+                    self.own.setdefault(_storage(made), (made, bool(learned)))
         name = f"{func.namespace}.{func._schema.name.partition('::')[2]}"
         cost = cost_of(name, output, args, kwargs)
         if cost is None:
@@ -196,7 +205,7 @@ class _Count(TorchDispatchMode):
         if name == "aten.convolution":
             wanted = sum(tensor.requires_grad for tensor in tensors[:2])
         neurons = 0
-        if cost.macs and learned and len(learned) < len(tensors):
+        if cost.macs and learned and len(own) < len(tensors):
             neurons = self._first_use(learned, output.numel() // self.batch)
         self.add(cost, cost.macs * wanted, neurons)
         return output
@@ -269,31 +278,35 @@ class _Recurrences(TorchFunctionMode):
         self.counting = counting
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func not in _RECURRENCES or not isinstance(args[3], bool):
-            return func(*args, **(kwargs or {}))  # a packed sequence is traced step by step
-        x, states, weights, _, layers, _, _, bidirectional, batch_first = args
+        if func not in _RECURRENCES:
+            return func(*args, **(kwargs or {}))
+        if isinstance(args[3], bool):
+            x, states, weights, _, layers, _, _, bidirectional, _ = args
+            total, steps = x.shape[0] * x.shape[1], f"{x.shape[0]:,} × {x.shape[1]:,}"
+        else:  # a packed sequence, whose steps lie one after the other
+            x, _, states, weights, _, layers, _, _, bidirectional = args
+            total, steps = x.shape[0], f"{x.shape[0]:,}"
         counting = self.counting
         gates, directions = _RECURRENCES[func], 2 if bidirectional else 1
-        batch, steps = (x.shape[0], x.shape[1]) if batch_first else (x.shape[1], x.shape[0])
         matrices = [weight for weight in weights if weight.ndim == 2]
-        macs = batch * steps * sum(weight.numel() for weight in matrices)
+        macs = total * sum(weight.numel() for weight in matrices)
         first = states[0] if isinstance(states, (list, tuple)) else states
         units = weights[0].shape[0] // gates
         projected = first.shape[-1] if first.shape[-1] != units else 0
         trained = any(weight.requires_grad for weight in weights)
-        backward = sum(weight.numel() * weight.requires_grad for weight in matrices) * batch * steps
+        backward = sum(weight.numel() * weight.requires_grad for weight in matrices) * total
         if trained or x.requires_grad:
-            inputs = [weight for index, weight in enumerate(weights) if weight.ndim == 2]
-            per_layer = len(inputs) // (layers * directions)
-            unread = 0 if x.requires_grad else sum(inputs[d * per_layer].numel() for d in range(directions))
-            backward += batch * steps * (sum(weight.numel() for weight in inputs) - unread)
+            # Gradients of what each matrix reads; the first layer reads the data, which mostly wants none.
+            per_layer = len(matrices) // (layers * directions)
+            unread = 0 if x.requires_grad else sum(matrices[d * per_layer].numel() for d in range(directions))
+            backward += total * (sum(weight.numel() for weight in matrices) - unread)
         counting.used |= {id(weight) for weight in weights}
         neurons = counting._first_use(weights[:1], layers * directions * (units + projected))
-        formula = f"{batch:,} × {steps:,} steps × {sum(w.numel() for w in matrices):,} weights = {macs:,} MACs"
+        formula = f"{steps} steps × {sum(w.numel() for w in matrices):,} weights = {macs:,} MACs"
         # Each step: the gates' biases and activations, and the state's products and sums.
-        small = batch * steps * layers * directions * units * (6 * gates + 4)
+        small = total * layers * directions * units * (6 * gates + 4)
         counting.add(Cost(macs, small, formula), backward, neurons)
-        shape = (*x.shape[:2], (projected or units) * directions)
+        shape = (*x.shape[:-1], (projected or units) * directions)
         wanted = trained or x.requires_grad
         output = x.new_zeros(shape).requires_grad_(wanted)
         last = [torch.zeros_like(state) for state in (states if isinstance(states, (list, tuple)) else [states])]

@@ -61,6 +61,8 @@ def cost_of(operation: str, output: Any, args: Sequence[Any], kwargs: dict[str, 
     """The cost of one call, or `None` where no formula knows the operation."""
     if operation in _registry:
         return _registry.factory(operation)(output, *args, **kwargs)
+    if operation.startswith(("profiler.", "prim.")):
+        return Cost()
     name = operation.removeprefix("aten.")
     if name in FREE or name.removesuffix("_") in FREE:
         return Cost()
@@ -75,7 +77,7 @@ def cost_of(operation: str, output: Any, args: Sequence[Any], kwargs: dict[str, 
 
 FREE = frozenset(
     """
-    _linalg_check_errors _local_scalar_dense
+    _linalg_check_errors _local_scalar_dense _pack_padded_sequence
     _reshape_alias _to_copy _unsafe_view alias arange as_strided bernoulli bitwise_not cat
     channel_shuffle chunk clone constant_pad_nd contiguous copy detach diagonal embedding empty empty_like
     empty_permuted empty_strided expand eye fill flip full full_like gather im2col index index_put index_select
@@ -83,7 +85,8 @@ FREE = frozenset(
     one_hot ones ones_like permute pixel_shuffle pixel_unshuffle rand randn rand_like randn_like random randperm
     reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d repeat reshape resize roll scalar_tensor
     scatter select select_scatter slice slice_scatter split split_with_sizes squeeze stack sym_size t transpose tril
-    triu unbind unfold uniform unsafe_split unsqueeze upsample_nearest1d upsample_nearest2d view view_as zero zeros
+    triu unbind unfold uniform unsafe_split unsqueeze upsample_nearest1d upsample_nearest2d view view_as view_as_complex
+    view_as_real zero zeros
     zeros_like
     """.split()
 )
@@ -115,6 +118,7 @@ _PER_OUTPUT = {
     "_native_batch_norm_legit": 7,
     "_native_batch_norm_legit_no_training": 2,
     "native_dropout": 2,
+    "_weight_norm_interface": 3,
     "upsample_bilinear2d": 11,
 }
 
