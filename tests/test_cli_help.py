@@ -120,6 +120,8 @@ Arguments:
                saved model, or path.py:function.  [required]
 
 Options:
+  --format <str>         layers, or every module with its operations: modules,
+                         markdown, csv, json.  [default: layers]
   --input SIZES          The shape of one sample, for a small network or a
                          function.  [default: 28x28x1]
   --classes <int range>  The number of classes, likewise.  [default: 10; x>=2]

@@ -1,6 +1,9 @@
 """Counting any module, against closed forms that no tracer wrote."""
 
 import copy
+import csv
+import io
+import json
 import math
 
 import pytest
@@ -10,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
 
 import striate
 from striate.account import Cost, count, register
 from striate.account.formulas import _registry
+from striate.cli import app
 from striate.errors import ArgumentError, ShapeError, UnknownNameError
 from tests.models.test_model import branched, small_cnn
 
@@ -319,3 +324,54 @@ def test_counting_again_gives_the_same():
     larger = count(module.double(), inputs=torch.zeros(5, 3, 8, 8, dtype=torch.float64))
     assert larger.macs == 5 * first.macs
     assert larger["0"].parameter_bytes == 2 * first["0"].parameter_bytes
+
+
+class TestForOtherPrograms:
+    @pytest.fixture
+    def ledger(self):
+        return count(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 2)), (1, 8, 8))
+
+    def test_json(self, ledger):
+        read = json.loads(ledger.to_json())
+        assert read["schema"] == "striate.ledger/1"
+        assert [module["path"] for module in read["modules"]] == ["", "0", "1", "2"]
+        assert read["modules"][1] == {
+            "path": "0",
+            "kind": "Conv2d",
+            "input_shapes": [[1, 1, 8, 8]],
+            "output_shapes": [[1, 4, 6, 6]],
+            "calls": 1,
+            "parameters": 40,
+            "trainable": 40,
+            "frozen": 0,
+            "buffers": 0,
+            "parameter_bytes": 160,
+            "shared_with": [],
+            "neurons": 144,
+            "macs": 1296,
+            "flops": 2592,
+            "backward_macs": 1296,
+            "operations": 144,
+            "reuse": 1296 / 40,
+            "formulas": ["1 × 4 × 6 × 6 outputs × (3 × 3 × 1 weights) = 1,296 MACs"],
+        }
+
+    def test_csv(self, ledger):
+        rows = list(csv.DictReader(io.StringIO(ledger.to_csv())))
+        assert sum(int(row["macs"]) for row in rows[1:]) == int(rows[0]["macs"]) == ledger.macs
+        assert json.loads(rows[1]["output_shapes"]) == [[1, 4, 6, 6]]
+
+    def test_markdown(self, ledger):
+        lines = ledger.to_markdown().splitlines()
+        assert lines[2] == "| `0` | Conv2d | (1, 4, 6, 6) | 40 | 144 | 1,296 |"
+        assert lines[-1] == "| **total** | Sequential | (1, 2) | 330 | 146 | 1,584 |"
+        assert {line.count("|") for line in lines} == {7}
+
+    def test_on_the_command_line(self):
+        runner = CliRunner()
+        result = runner.invoke(app, ["summary", "lenet", "--format", "json"])
+        assert json.loads(result.output)["modules"][0]["macs"] == 416_520
+        assert "416,520 forward" in runner.invoke(app, ["summary", "lenet", "--format", "modules"]).output
+        assert runner.invoke(app, ["summary", "lenet", "--format", "csv"]).output.startswith("path,kind,")
+        result = runner.invoke(app, ["summary", "lenet", "--format", "xml"])
+        assert (result.exit_code, "expected one of 'layers'" in result.stderr) == (1, True)

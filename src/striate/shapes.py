@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from striate._registry import suggestion
 from striate.errors import ArgumentError
 
 Size = int | None
@@ -143,4 +144,5 @@ def one_of(value: object, allowed: Sequence[object], name: str) -> None:
         ArgumentError: `value` is none of `allowed`.
     """
     if value not in allowed:
-        raise ArgumentError(f"{name}={value!r}: expected one of {', '.join(repr(item) for item in allowed)}.")
+        near = suggestion(str(value), [item for item in allowed if isinstance(item, str)])
+        raise ArgumentError(f"{name}={value!r}: expected one of {', '.join(repr(item) for item in allowed)}.{near}")

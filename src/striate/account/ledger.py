@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
 import io
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.box import HEAVY_HEAD
 from rich.console import Console
@@ -182,6 +186,66 @@ class Ledger:
 
     def __str__(self) -> str:
         return self.text()
+
+    # For other programs --------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """The ledger as JSON can hold it.
+
+        `modules` has one entry for each module, the model itself first (its path is empty), with the attributes of
+        `Entry` and its `flops`, `frozen` and `reuse`; what is in a module is part of its numbers. `unknown` counts the
+        calls of operations that no formula knows. `schema` changes when a name or a meaning does.
+        """
+        return {
+            "schema": SCHEMA,
+            "modules": [_columns(entry) for entry in self],
+            "coverage": self.coverage,
+            "unknown": self.unknown,
+            "unused_parameters": self.unused_parameters,
+            "idle": self.idle,
+            "notes": self.notes,
+        }
+
+    def to_json(self) -> str:
+        """The ledger as JSON text; `to_dict` says what is in it."""
+        return json.dumps(self.to_dict(), indent=2, ensure_ascii=False)
+
+    def to_csv(self) -> str:
+        """One row for each module; shapes and lists as JSON."""
+        output = io.StringIO()
+        rows = [
+            {name: json.dumps(value) if isinstance(value, list) else value for name, value in _columns(entry).items()}
+            for entry in self
+        ]
+        writer = csv.DictWriter(output, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+        return output.getvalue()
+
+    def to_markdown(self, depth: int | None = None) -> str:
+        """A table for a page, with the totals under it.
+
+        Args:
+            depth: how deep to go into modules inside modules; all the way by default.
+        """
+        lines = ["| Module | Class | Output shape | Parameters | Neurons | MACs |", "|---|---|---|---:|---:|---:|"]
+        for entry in (*(e for e in self if e.path and (depth is None or e.depth <= depth)), self.total):
+            name = f"`{entry.path}`" if entry.path else "**total**"
+            shapes = ", ".join(text(shape) for shape in entry.output_shapes) if entry.calls else "never ran"
+            counts = " | ".join(number(value) for value in (entry.parameters, entry.neurons, entry.macs))
+            lines.append(f"| {name} | {entry.kind} | {shapes} | {counts} |")
+        return "\n".join(lines)
+
+
+SCHEMA = "striate.ledger/1"
+
+
+def _columns(entry: Entry) -> dict[str, Any]:
+    """An entry's attributes, with those that follow from others."""
+    columns = dataclasses.asdict(entry) | {"flops": entry.flops, "frozen": entry.frozen, "reuse": entry.reuse}
+    for name in ("input_shapes", "output_shapes"):
+        columns[name] = [list(shape) for shape in columns[name]]
+    return columns
 
 
 def short_path(path: str) -> str:

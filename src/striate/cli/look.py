@@ -7,15 +7,30 @@ from typing import Annotated
 import typer
 
 from striate.cli.options import Classes, InputShape, RunsFolder, WhatModel, numbers
+from striate.shapes import one_of
 
 
 def summary(
-    model: WhatModel, input_shape: InputShape = "28x28x1", classes: Classes = 10, runs_folder: RunsFolder = "runs"
+    model: WhatModel,
+    form: Annotated[
+        str, typer.Option("--format", help="layers, or every module with its operations: modules, markdown, csv, json.")
+    ] = "layers",
+    input_shape: InputShape = "28x28x1",
+    classes: Classes = 10,
+    runs_folder: RunsFolder = "runs",
 ) -> None:
     """Show the layers of a model, what they give and what they cost."""
+    from striate.account import count
     from striate.cli.trained import find_model
 
-    find_model(model, input_shape, classes, runs_folder).summary(print_fn=typer.echo)
+    forms = {"modules": "text", "markdown": "to_markdown", "csv": "to_csv", "json": "to_json"}
+    one_of(form, ("layers", *forms), "--format")
+    found = find_model(model, input_shape, classes, runs_folder)
+    if form == "layers":
+        found.summary(print_fn=typer.echo)
+    else:
+        ledger = count(found, [layer.shape for layer in found.input_layers])
+        typer.echo(getattr(ledger, forms[form])().rstrip("\n"))
 
 
 def explain(
