@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 
 from striate.account.counting import count
 from striate.account.ledger import Entry, Ledger, short_path
-from striate.account.summary import MAX_WIDTH, size_text
+from striate.account.summary import size_text, table_lines
 from striate.errors import ArgumentError
 from striate.shapes import times
 
@@ -70,7 +68,7 @@ class Comparison:
             table.add_row(label, f"{a:,}", f"{b:,}", _ratio(a, b))
         table.add_row("Size of the parameters", *(size_text(entry.parameter_bytes) for entry in (first, second)), "")
         table.add_row("Uses of a parameter", *(f"{entry.reuse:,.1f}" for entry in (first, second)), "")
-        return _rendered(table)
+        return "\n".join(table_lines(table)).strip("\n")
 
     def _layers(self, index: int) -> str:
         """The modules of one model that form weighted sums; bars compare parameters across both models."""
@@ -79,7 +77,7 @@ class Comparison:
         for entry in working(self.ledgers[index]):
             bar = "█" * math.ceil(_BAR * entry.parameters / max(longest, 1))
             table.add_row(short_path(entry.path), f"{entry.parameters:,}", f"{entry.neurons:,}", f"{entry.macs:,}", bar)
-        return _rendered(table)
+        return "\n".join(table_lines(table)).strip("\n")
 
     def _savings(self) -> list[str]:
         """For the module that shares its weights the most, what a dense layer in its place would cost."""
@@ -153,9 +151,3 @@ def _table(columns: Sequence[str], bars: bool = False) -> Table:
     if bars:
         table.add_column("")
     return table
-
-
-def _rendered(table: Table) -> str:
-    output = io.StringIO()
-    Console(file=output, width=MAX_WIDTH, color_system=None).print(table)
-    return "\n".join(line.rstrip() for line in output.getvalue().strip("\n").splitlines())

@@ -68,9 +68,8 @@ def count(
         tensors = [torch.empty((batch_size, *shape), dtype=dtype, device="meta") for shape in shapes]
         # Striate's models take several inputs as one list, other modules one by one.
         inputs = (tensors,) if len(tensors) > 1 and hasattr(module, "input_layers") else tuple(tensors)
-    args, kwargs = (
-        ((), inputs) if isinstance(inputs, Mapping) else (inputs if isinstance(inputs, tuple) else (inputs,), {})
-    )
+    kwargs = inputs if isinstance(inputs, Mapping) else {}
+    args = () if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple) else (inputs,)
     try:
         return _Count(module, torch.device("meta")).run(args, kwargs)
     except _Broke as broke:
@@ -106,18 +105,8 @@ class _Count(TorchDispatchMode):
 
     def run(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Ledger:
         """Run a shadow of the module, and account for it."""
-        converted: dict[int, Tensor] = {}
-
-        def convert(tensor: Tensor) -> Tensor:
-            if id(tensor) not in converted:
-                twin = self._placed(tensor.detach())
-                if isinstance(tensor, nn.Parameter):
-                    twin = nn.Parameter(twin, requires_grad=tensor.requires_grad)
-                self.own[_storage(twin)] = (twin, isinstance(tensor, nn.Parameter))
-                converted[id(tensor)] = twin
-            return converted[id(tensor)]
-
-        shadow = shadow_of(self.module, convert)
+        shadow, twins = shadow_of(self.module, self._placed)
+        self.own = {_storage(twin): (twin, isinstance(twin, nn.Parameter)) for twin in twins.values()}
         for path, part in shadow.named_modules():
             part.register_forward_pre_hook(self._enter(path), with_kwargs=True)
             part.register_forward_hook(self._leave(path), always_call=False)
@@ -133,10 +122,9 @@ class _Count(TorchDispatchMode):
                 received = ", ".join(map(str, self.entries[where].input_shapes)) or "its input"
                 message = str(error).splitlines()[0] if str(error) else type(error).__name__
                 raise _Broke(f"{where or 'the model'} ({kind}) broke on {received}: {message}") from error
-        self._count_parameters(converted)
-        unused = [
-            name for name, parameter in self.module.named_parameters() if id(converted[id(parameter)]) not in self.used
-        ]
+        self._count_parameters()
+        parameters = self.module.named_parameters()
+        unused = [name for name, parameter in parameters if id(twins[id(parameter)]) not in self.used]
         return Ledger(self.entries, self.unknown, self.known_calls, unused)
 
     def _placed(self, tensor: Any) -> Any:
@@ -146,7 +134,7 @@ class _Count(TorchDispatchMode):
             return torch.empty_like(tensor, device="meta")
         if tensor.is_meta:
             return torch.zeros_like(tensor, device=self.device)
-        return tensor.to(self.device).clone()
+        return tensor.detach().to(self.device).clone()
 
     @contextmanager
     def _quiet(self) -> Iterator[None]:
@@ -223,10 +211,9 @@ class _Count(TorchDispatchMode):
             if key is not None and fresh and all(isinstance(tensor, Tensor) for tensor in made):
                 if len(_OUTPUTS) >= _OUTPUTS_KEPT:
                     _OUTPUTS.clear()
-                single = None if isinstance(output, (tuple, list)) else True
-                _OUTPUTS[key] = (single, [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in made])
+                _OUTPUTS[key] = (made[0] is output, [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in made])
             return output
-        single, sizes = found
+        single, sizes = found  # whether it is one tensor, or a tuple
         tensors = [torch.empty_strided(size, stride, dtype=dtype, device="meta") for size, stride, dtype in sizes]
         return tensors[0] if single else tuple(tensors)
 
@@ -251,7 +238,7 @@ class _Count(TorchDispatchMode):
             entry.backward_macs += backward_macs
             entry.neurons += neurons
 
-    def _count_parameters(self, converted: Mapping[int, Tensor]) -> None:
+    def _count_parameters(self) -> None:
         seen: dict[int, str] = {}
         for path, part in self.module.named_modules():
             for name, parameter in part.named_parameters(recurse=False):

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.box import HEAVY_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from striate._registry import suggestion
-from striate.account.summary import MAX_WIDTH, size_text
+from striate.account.summary import size_text, table_lines
 from striate.errors import UnknownNameError
 from striate.shapes import number, text
 
@@ -167,11 +166,9 @@ class Ledger:
             shapes = ", ".join(text(shape) for shape in entry.output_shapes) if entry.calls else "never ran"
             counts = (number(value) for value in (entry.parameters, entry.neurons, entry.macs))
             table.add_row(f"{name} ({entry.kind})", shapes, *counts)
-        output = io.StringIO()
-        Console(file=output, width=MAX_WIDTH, color_system=None).print(table)
         total = self.total
         lines = [
-            *(line.rstrip() for line in output.getvalue().splitlines()),
+            *table_lines(table),
             f" Parameters: {total.parameters:,} ({size_text(total.parameter_bytes)}), {total.trainable:,} trainable",
             f" Neurons: {total.neurons:,}",
             f" MACs: {total.macs:,} forward, {total.backward_macs:,} backward; {total.operations:,} small operations",

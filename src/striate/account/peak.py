@@ -205,7 +205,7 @@ def memory(
         return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
 
     with FakeTensorMode() as fake, torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        shadow = shadow_of(module, _converter())
+        shadow, _ = shadow_of(module, _like)
         inputs = torch.empty((batch_size, *input_shape))
         try:
             with torch.no_grad(), autocast(), Tracker(shadow) as inference:
@@ -371,19 +371,9 @@ def parse_size(size: str | int) -> int:
         raise ArgumentError(f"{size!r} is no size; expected bytes or a text such as '24GB'.") from None
 
 
-def _converter() -> Callable[[Tensor], Tensor]:
-    """Fake tensors in the place of real ones; those that were the same stay the same."""
-    converted: dict[int, Tensor] = {}
-
-    def convert(tensor: Tensor) -> Tensor:
-        if id(tensor) not in converted:
-            twin = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
-            if isinstance(tensor, nn.Parameter):
-                twin = nn.Parameter(twin, requires_grad=tensor.requires_grad)
-            converted[id(tensor)] = twin
-        return converted[id(tensor)]
-
-    return convert
+def _like(tensor: Tensor) -> Tensor:
+    """A tensor of the same layout in memory; a fake one where fake tensors are made."""
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
 
 
 def _account(

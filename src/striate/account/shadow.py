@@ -11,21 +11,35 @@ from collections.abc import Callable
 from torch import Tensor, nn
 
 
-def shadow_of(
-    module: nn.Module, convert: Callable[[Tensor], Tensor], shadows: dict[nn.Module, nn.Module] | None = None
-) -> nn.Module:
-    """The module with `convert(tensor)` in the place of each parameter and buffer; shared modules stay shared."""
-    shadows = {} if shadows is None else shadows
-    if module not in shadows:
-        shadows[module] = shadow = type(module).__new__(type(module))
-        shadow.__dict__.update(module.__dict__)
-        shadow.__dict__.update({name: value for name, value in vars(nn.Module()).items() if "hook" in name})
-        for kind in ("_parameters", "_buffers"):
-            shadow.__dict__[kind] = {
-                name: None if tensor is None else convert(tensor) for name, tensor in vars(module)[kind].items()
-            }
-        shadow.__dict__["_modules"] = {
-            name: None if child is None else shadow_of(child, convert, shadows)
-            for name, child in module._modules.items()
-        }
-    return shadows[module]
+def shadow_of(module: nn.Module, convert: Callable[[Tensor], Tensor]) -> tuple[nn.Module, dict[int, Tensor]]:
+    """The module with `convert(tensor)` in the place of each parameter and buffer.
+
+    Shared modules and shared tensors stay shared, and parameters stay parameters.
+
+    Returns:
+        The shadow, and its tensors by the `id` of those they stand for.
+    """
+    shadows: dict[nn.Module, nn.Module] = {}
+    twins: dict[int, Tensor] = {}
+
+    def twin_of(tensor: Tensor | None) -> Tensor | None:
+        if tensor is None:
+            return None
+        if id(tensor) not in twins:
+            twin = convert(tensor)
+            is_parameter = isinstance(tensor, nn.Parameter)
+            twins[id(tensor)] = nn.Parameter(twin, tensor.requires_grad) if is_parameter else twin
+        return twins[id(tensor)]
+
+    def shadow(part: nn.Module) -> nn.Module:
+        if part not in shadows:
+            shadows[part] = made = type(part).__new__(type(part))
+            made.__dict__.update(part.__dict__)
+            made.__dict__.update({name: value for name, value in vars(nn.Module()).items() if "hook" in name})
+            for kind in ("_parameters", "_buffers"):
+                made.__dict__[kind] = {name: twin_of(tensor) for name, tensor in vars(part)[kind].items()}
+            children = part._modules.items()
+            made.__dict__["_modules"] = {name: None if child is None else shadow(child) for name, child in children}
+        return shadows[part]
+
+    return shadow(module), twins

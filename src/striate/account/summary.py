@@ -45,6 +45,13 @@ def size_text(count: float) -> str:
     return f"{count:.2f} {unit}"
 
 
+def table_lines(table: Table) -> list[str]:
+    """A table as plain lines, the same on every terminal."""
+    output = io.StringIO()
+    Console(file=output, width=MAX_WIDTH, color_system=None).print(table)
+    return [line.rstrip() for line in output.getvalue().splitlines()]
+
+
 def _with_depth(rows: Iterable[Row], depth: int = 0) -> Iterator[tuple[Row, int]]:
     for row in rows:
         yield row, depth
@@ -79,10 +86,8 @@ def render_summary(
             number(row.neurons),
         ]
         table.add_row(*cells, *([", ".join(row.connected_to)] if connected else []))
-    output = io.StringIO()
-    Console(file=output, width=MAX_WIDTH, color_system=None).print(table)
-    lines = [line.rstrip() for line in output.getvalue().splitlines()]
-    lines += [
+    lines = [
+        *table_lines(table),
         f" Total parameters: {number(parameters)} ({size_text(bytes_of_parameters)})",
         f" Trainable: {number(trainable)}",
         f" Non-trainable: {number(parameters - trainable)}",

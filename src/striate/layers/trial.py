@@ -87,7 +87,7 @@ def _run(
     try:
         with torch.no_grad():
             if isinstance(module, nn.Module):
-                module = shadow_of(module, fake.from_tensor)
+                module, _ = shadow_of(module, fake.from_tensor)
                 for layer in module.modules():
                     layer.register_forward_hook(count, with_kwargs=True)
             with fake:

@@ -235,23 +235,26 @@ class Model(Trainable, Layer):
 
     # Closed forms ------------------------------------------------------------------------------------------------
 
-    def calls(self, input_shapes: Sequence[Any] | None = None) -> Iterator[tuple[Step, Layer, list[Any], Shapes]]:
+    def calls(self, input_shapes: Sequence[Any] | None = None) -> list[tuple[Step, Layer, list[Any], Shapes]]:
         """Each call of a layer: the step, the layer, its input shapes and its output shapes."""
         self._require_built()
         found: list[tuple[Step, Layer, list[Any], Shapes]] = []
 
         def infer(layer: Layer, step: Step, args: list[Any], _: Any) -> Shapes:
-            shapes = layer.compute_output_shape(*args)
-            found.append((step, layer, args, shapes))
-            return shapes
+            found.append((step, layer, args, layer.compute_output_shape(*args)))
+            return found[-1][-1]
 
-        shapes = [layer.batch_shape for layer in self.input_layers] if input_shapes is None else input_shapes
-        self._final_shapes = self._replay(shapes, infer)
-        return iter(found)
+        self._replay(
+            [layer.batch_shape for layer in self.input_layers] if input_shapes is None else input_shapes, infer
+        )
+        return found
 
     def compute_output_shape(self, *input_shapes: Any) -> Shapes:
-        list(self.calls(_listed(input_shapes[0])))
-        return self._final_shapes if self.several_outputs else self._final_shapes[0]
+        self._require_built()
+        shapes = self._replay(
+            _listed(input_shapes[0]), lambda layer, _step, args, _kwargs: layer.compute_output_shape(*args)
+        )
+        return shapes if self.several_outputs else shapes[0]
 
     def _first_calls(self, input_shapes: Sequence[Any] | None) -> Iterator[tuple[Layer, list[Any]]]:
         """Each layer once, with the shapes of its first call: a layer that is called again reuses its neurons."""
@@ -268,8 +271,7 @@ class Model(Trainable, Layer):
     def count_neurons(self, *input_shapes: Any) -> Size:
         """How many neurons the model has, as `striate.layers.layer` defines them; each layer counts once."""
         shapes = _listed(input_shapes[0]) if input_shapes else None
-        counts = [layer.count_neurons(*s) for layer, s in self._first_calls(shapes)]
-        return None if None in counts else sum(count for count in counts if count is not None)
+        return _total(layer.count_neurons(*s) for layer, s in self._first_calls(shapes))
 
     def formula(self, *input_shapes: Any) -> str:
         return f"a model of {len(self.layers)} layers, {self.count_parameters(*input_shapes):,} parameters"

@@ -140,7 +140,7 @@ class Trainer:
         optimizer = self._bound or self.bind()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        self.optimizer.clip([p for group in optimizer.param_groups for p in group["params"]])
+        self.optimizer.clip(optimizer.param_groups)
         if self._scheduled:
             for group in optimizer.param_groups:
                 group["lr"] = self.optimizer.learning_rate_at(self.steps)
@@ -321,8 +321,7 @@ class Trainer:
             display.finish(logs)
         finally:
             display.close()
-        values = list(logs.values())
-        return logs if return_dict else values[0] if len(values) == 1 else values
+        return _reported(logs, return_dict)
 
     @torch.no_grad()
     def _evaluate(self, batches: Batches | LoaderBatches, display: Display | None = None) -> Logs:
@@ -413,8 +412,7 @@ class Trainer:
         finally:
             self.objective.reset()
             self.module.eval()
-        values = list(logs.values())
-        return logs if return_dict else values[0] if len(values) == 1 else values
+        return _reported(logs, return_dict)
 
 
 def fit(
@@ -447,6 +445,12 @@ def _each(callbacks: list[Callback], moment: str, *arguments: Any) -> None:
 
 def _overrides(callback: Callback, moment: str) -> bool:
     return getattr(getattr(callback, moment), "__func__", None) is not getattr(Callback, moment)
+
+
+def _reported(logs: Logs, return_dict: bool) -> Any:
+    """Logs in Keras's form: a dict if that is asked for, else the loss, or a list of the loss and the metrics."""
+    values = list(logs.values())
+    return logs if return_dict else values[0] if len(values) == 1 else values
 
 
 def _array(output: Tensor) -> np.ndarray:
