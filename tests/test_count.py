@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import striate
 from striate.account import Cost, count, register
+from striate.account.entry import INPUT
 from striate.account.formulas import _registry
 from striate.cli import app
 from striate.errors import ArgumentError, ShapeError, UnknownNameError
@@ -104,6 +105,7 @@ def test_tied_and_reused_weights_count_once():
     ledger = count(nn.Sequential(embedding, head), (3,), dtype=torch.int64)
     assert ledger.parameters == 40
     assert ledger["1"].shared_with == ["0.weight"]
+    assert ledger["0"].shared_with == ["1.weight"]
     assert ledger["1"].parameters == 0
     assert ledger.neurons == 30
 
@@ -116,6 +118,8 @@ def test_rows_explain_themselves_and_add_up():
     assert ledger["0"].macs == ledger["0.0"].macs
     assert ledger.macs == sum(ledger[path].macs for path in ("0", "1", "2")) == 1296 + 288
     assert ledger["2"].reuse == 288 / 290
+    assert (ledger["2"].positions, ledger["0.0"].positions) == (1, 36)
+    assert ledger.all_operations == 2 * ledger.macs + ledger.operations
     assert ledger.operations == 144 + 144 + 2  # biases, relu, bias
     with pytest.raises(UnknownNameError, match=r"no module '0\.5'"):
         ledger["0.5"]
@@ -242,8 +246,13 @@ def test_mistakes():
         with pytest.raises(ArgumentError, match=message):
             count(module, (4,))
     module = nn.Sequential(nn.Linear(4, 8), nn.Sequential(nn.ReLU(), nn.Linear(9, 2)))
-    with pytest.raises(ShapeError, match=r"1\.1 \(Linear\) broke on \(1, 8\): "):
+    with pytest.raises(ShapeError, match=r"1\.1 \(Linear\) broke on \(1, 8\): ") as caught:
         count(module, (4,))
+    first, *summary = str(caught.value).splitlines()
+    assert first.endswith("Expected (..., 9).")
+    assert summary[0] == "Up to there it ran:"
+    assert "0 (Linear)" in summary[4]
+    assert "1.1" not in "\n".join(summary)
     with pytest.raises(ArgumentError, match="either input_shape"):
         count(module)
 
@@ -326,6 +335,148 @@ def test_counting_again_gives_the_same():
     assert larger["0"].parameter_bytes == 2 * first["0"].parameter_bytes
 
 
+class TestTheFlowOfData:
+    def test_steps_of_a_block_with_a_shortcut(self):
+        class Block(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.first, self.second = nn.Linear(4, 4), nn.Linear(4, 4)
+
+            def forward(self, x):
+                return self.second(self.first(x).relu_()) + x
+
+        steps = count(nn.Sequential(nn.Flatten(), Block(), Block()), (2, 2)).steps
+        assert [(step.path, step.inputs) for step in steps] == [
+            ("0", [INPUT]),
+            ("1.first", [0]),
+            ("1", [1]),  # the relu, in the block's own forward
+            ("1.second", [2]),
+            ("1", [3, 0]),
+            ("2.first", [4]),
+            ("2", [5]),
+            ("2.second", [6]),
+            ("2", [7, 4]),
+        ]
+        assert steps[4].operations == ["aten.add"]
+        assert steps[1].output_shapes == [(1, 4)]
+
+    def test_a_module_called_again_is_a_step_again(self):
+        layer = nn.Linear(4, 4)
+        steps = count(nn.Sequential(layer, nn.ReLU(), layer), (4,)).steps
+        assert [(step.path, step.inputs) for step in steps] == [("0", [INPUT]), ("1", [0]), ("0", [1])]
+
+    def test_several_inputs(self):
+        ledger = count(Calls(lambda m, a, b: torch.cat([m.a(a), b], 1), a=nn.Linear(3, 2)), [(3,), (5,)])
+        assert [(step.path, step.inputs) for step in ledger.steps] == [("a", [INPUT]), ("", [0, INPUT])]
+
+
+def kept_by_autograd(module, x):
+    """The bytes of activations that a real run keeps for its backward pass."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*module.parameters(), *module.buffers(), x)}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = module(x)
+    del output
+    return sum(size for size, _ in kept.values())
+
+
+class Attends(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.project = nn.Linear(8, 24)
+
+    def forward(self, x):
+        query, key, value = self.project(x).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4)
+        return F.scaled_dot_product_attention(query, key, value).flatten(1)
+
+
+class TestActivations:
+    @pytest.mark.parametrize("training", [True, False])
+    @pytest.mark.parametrize(
+        ("module", "shape"),
+        [
+            (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(True), nn.MaxPool2d(2)), (3, 9, 9)),
+            (nn.Sequential(nn.Linear(6, 5), nn.GELU(), nn.Dropout(0.5), nn.LayerNorm(5), nn.Linear(5, 2)), (6,)),
+            (Attends(), (5, 8)),
+            (nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True), (5, 8)),
+            (nn.TransformerEncoderLayer(8, 2, 16, dropout=0.1, batch_first=True), (5, 8)),
+        ],
+        ids=range(5),
+    )
+    def test_what_a_real_run_keeps(self, module, shape, training):
+        module.train(training)
+        x = torch.rand(2, *shape)
+        assert count(module, inputs=x).total.activation_bytes == kept_by_autograd(module, x) > 0
+
+    @pytest.mark.filterwarnings("ignore:TF32 acceleration")
+    @pytest.mark.parametrize("bidirectional", [True, False])
+    @pytest.mark.parametrize("layers", [1, 2])
+    @pytest.mark.parametrize(
+        ("kind", "options"), [(nn.LSTM, {}), (nn.LSTM, {"proj_size": 2}), (nn.GRU, {}), (nn.RNN, {})]
+    )
+    def test_recurrent_layers_in_closed_form(self, kind, options, layers, bidirectional):
+        with torch.backends.mkldnn.flags(enabled=False):  # its kernels keep a workspace instead
+            for batch_first in (True, False):
+                module = kind(4, 5, layers, batch_first=batch_first, bidirectional=bidirectional, **options)
+                x = torch.rand(3, 7, 4)
+                assert count(module, inputs=x).total.activation_bytes == kept_by_autograd(module, x) > 0
+
+    def test_each_belongs_to_the_module_that_made_it(self):
+        ledger = count(nn.Sequential(nn.Linear(4, 8), nn.Sigmoid(), nn.Linear(8, 2)), (4,), batch_size=3)
+        assert [ledger[path].activation_bytes for path in ("0", "1", "2")] == [0, 3 * 8 * 4, 0]
+        assert ledger.total.activation_bytes == 3 * 8 * 4
+        frozen = nn.Sequential(nn.Linear(4, 8), nn.Sigmoid()).requires_grad_(False)
+        assert count(frozen, (4,)).total.activation_bytes == 0
+
+
+class TestTables:
+    @pytest.fixture
+    def ledger(self):
+        return count(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 2)), (1, 8, 8))
+
+    def test_columns_are_chosen(self, ledger):
+        head = ledger.text(columns=("macs", "positions", "receptive_field", "parameter_bytes")).splitlines()
+        assert [cell.strip() for cell in head[1].strip("┃").split("┃")] == [
+            *("Module", "MACs", "Positions", "Receptive field", "Size")
+        ]
+        assert "3 × 3, stride 1 × 1, offset 0 × 0" in head[3]
+        assert "160 B" in head[3]
+        assert ledger.to_markdown(columns=("formula",)).splitlines()[0] == "| Module | Class | Formula |"
+        with pytest.raises(UnknownNameError, match=r"no column 'mac'\. Did you mean 'macs'"):
+            ledger.text(columns=("mac",))
+
+    def test_all_operations(self, ledger):
+        text = ledger.text(all_operations=True)
+        assert "Small operations" in text.splitlines()[1]
+        assert f"{ledger.all_operations:,}" in text
+        assert ledger.all_operations == 2 * (144 * 9 + 288) + 144 + 2
+
+    def test_the_width_is_kept(self, ledger):
+        assert max(map(len, ledger.text(width=60).splitlines()[:6])) <= 60
+
+    def test_an_entry_explains_itself(self, ledger):
+        assert ledger["0"].explain().splitlines() == [
+            "0 (Conv2d)",
+            "  input             (1, 1, 8, 8)",
+            "  output            (1, 4, 6, 6)",
+            "  parameters        40 (160 B)",
+            "  neurons           144",
+            "  formula           1 × 4 × 6 × 6 outputs × (3 × 3 × 1 weights) = 1,296 MACs",
+            "  MACs              1,296 forward, 1,296 backward; 1 MAC = 2 FLOPs",
+            "  small operations  144 forward",
+            "  weight reuse      36 weights, each at 36 positions",
+            "  activations       576 B kept for the backward pass",
+            "  receptive field   3 × 3, stride 1 × 1, offset 0 × 0",
+        ]
+
+
 class TestForOtherPrograms:
     @pytest.fixture
     def ledger(self):
@@ -352,6 +503,15 @@ class TestForOtherPrograms:
             "flops": 2592,
             "backward_macs": 1296,
             "operations": 144,
+            "all_operations": 2 * 1296 + 144,
+            "weights": 36,
+            "weighted_macs": 1296,
+            "backward_flops": 2592,
+            "buffer_bytes": 0,
+            "positions": 36,
+            "activation_bytes": 4 * 144,
+            "receptive_field": {"size": [3, 3], "stride": [1, 1], "offset": [0, 0], "positions": [6, 6]},
+            "depth": 1,
             "reuse": 1296 / 40,
             "formulas": ["1 × 4 × 6 × 6 outputs × (3 × 3 × 1 weights) = 1,296 MACs"],
         }

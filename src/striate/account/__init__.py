@@ -2,9 +2,11 @@
 
 from striate.account.comparison import Comparison, compare, dense_equivalent
 from striate.account.counting import count
+from striate.account.entry import Entry, Step
 from striate.account.formulas import Cost, register
-from striate.account.ledger import Entry, Ledger
+from striate.account.ledger import Ledger
 from striate.account.peak import Memory, memory
+from striate.account.receptive import ReceptiveField
 
 __all__ = [
     "Comparison",
@@ -12,6 +14,8 @@ __all__ = [
     "Entry",
     "Ledger",
     "Memory",
+    "ReceptiveField",
+    "Step",
     "compare",
     "count",
     "dense_equivalent",

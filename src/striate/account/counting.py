@@ -8,21 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from striate._nested import leaves, map_nested
-from striate.account.formulas import Cost, cost_of
-from striate.account.ledger import Entry, Ledger
+from striate.account import calls, receptive
+from striate.account.columns import table_rows
+from striate.account.entry import INPUT, Entry, Step
+from striate.account.expected import expected_input
+from striate.account.formulas import Cost
+from striate.account.ledger import Ledger
+from striate.account.receptive import Field, ReceptiveField, Source
 from striate.account.shadow import shadow_of
+from striate.account.whole import WholeKernels, attention_fused
 from striate.errors import ArgumentError, ShapeError
 
-_RECURRENCES = {torch.lstm: 4, torch.gru: 3, torch.rnn_tanh: 1, torch.rnn_relu: 1}
+_SHOWN = 20  # modules before the one that broke
 
 
 def count(
@@ -71,35 +77,57 @@ def count(
     kwargs = inputs if isinstance(inputs, Mapping) else {}
     args = () if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple) else (inputs,)
     try:
-        return _Count(module, torch.device("meta")).run(args, kwargs)
+        return Counting(module, torch.device("meta")).run(args, kwargs)
     except _Broke as broke:
+        if not broke.needs_values:
+            raise ShapeError(str(broke)) from broke.__cause__
         try:
-            ledger = _Count(module, torch.device("cpu")).run(args, kwargs)
+            ledger = Counting(module, torch.device("cpu")).run(args, kwargs)
         except _Broke:
             raise ShapeError(str(broke)) from broke.__cause__
-        ledger.notes.append(f"Counted by a real run, as the model needs values: {broke}")
+        ledger.notes.append(f"Counted by a real run, as the model needs values: {str(broke).splitlines()[0]}")
         return ledger
 
 
 class _Broke(Exception):
-    """The module raised while it ran; the message says where."""
+    """The module raised while it ran; the message says where, and what ran before."""
+
+    @property
+    def needs_values(self) -> bool:
+        """Whether it raised because tensors on meta have no values."""
+        return isinstance(self.__cause__, NotImplementedError) or "meta" in str(self.__cause__).lower()
 
 
-class _Count(TorchDispatchMode):
+@dataclass
+class _Made:
+    """A storage: the module that made it, the step that wrote or viewed it last, what its values see of the input."""
+
+    path: str | None  # the model's inputs have none
+    step: int
+    field: Field
+
+
+class Counting(TorchDispatchMode):
     """One run of one module, with what it costs."""
 
     def __init__(self, module: nn.Module, device: torch.device) -> None:
         super().__init__()
         self.device = device
         self.module = module
-        self.entries = {path: Entry(path, type(part).__name__) for path, part in module.named_modules()}
+        self.parts = dict(module.named_modules())
+        self.entries = {path: Entry(path, type(part).__name__) for path, part in self.parts.items()}
+        self.around = {path: [self.entries[part] for part in _upwards(path)] for path in self.entries}
         self.unknown: dict[str, int] = {}
         self.known_calls = 0
-        self.stack: list[str] = []
+        self.stack: list[str] = [""]
         self.used: set[int] = set()
         # The module's own tensors and what is made of them alone, by storage, and whether a parameter is in it. The
         # tensors are held, so that no other one gets the same storage.
         self.own: dict[int, tuple[Tensor, bool]] = {}
+        self.kept: dict[int, Tensor] = {}
+        self.made: dict[int, _Made] = {}
+        self.steps: list[Step] = []
+        self.step_ended = True
         self.counted_weights: set[Any] = set()
         self.batch = 1
 
@@ -113,25 +141,41 @@ class _Count(TorchDispatchMode):
         args, kwargs = (map_nested(part, self._placed) for part in (list(args), dict(kwargs)))
         tensors = [leaf for leaf in leaves([list(args), kwargs]) if isinstance(leaf, Tensor)]
         self.batch = tensors[0].shape[0] if tensors and tensors[0].ndim else 1
-        with self._quiet(), _Recurrences(self), self:
-            try:
-                shadow(*args, **kwargs)
-            except Exception as error:
-                where = self.stack[-1] if self.stack else ""
-                kind = self.entries[where].kind
-                received = ", ".join(map(str, self.entries[where].input_shapes)) or "its input"
-                message = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise _Broke(f"{where or 'the model'} ({kind}) broke on {received}: {message}") from error
+        self.made = {_storage(tensor): _Made(None, INPUT, Source()) for tensor in tensors}
         self._count_parameters()
+        keeping = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
+        with self._quiet(), WholeKernels(self), keeping, self:
+            try:
+                output = shadow(*args, **kwargs)  # held: its graph holds what is kept for the backward pass
+            except Exception as error:
+                raise self._broke(error) from error
+        del output
         parameters = self.module.named_parameters()
         unused = [name for name, parameter in parameters if id(twins[id(parameter)]) not in self.used]
-        return Ledger(self.entries, self.unknown, self.known_calls, unused)
+        return Ledger(self.entries, self.unknown, self.known_calls, unused, self.steps)
+
+    def _broke(self, error: Exception) -> _Broke:
+        """Where the module broke, on what, what is expected there, and the summary up to there."""
+        where = self.stack[-1]
+        entry, part = self.entries[where], self.parts[where]
+        received = ", ".join(map(str, entry.input_shapes)) or "its input"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        expected = expected_input(part)
+        lines = [f"{where or 'the model'} ({entry.kind}) broke on {received}: {reason}"]
+        if expected:
+            lines[0] += f" Expected {expected}."
+        ran = [entry for entry in self.entries.values() if entry.path and entry.output_shapes]
+        if ran:
+            lines += ["Up to there it ran:", *table_rows(ran[-_SHOWN:])]
+        return _Broke("\n".join(lines))
 
     def _placed(self, tensor: Any) -> Any:
         if not isinstance(tensor, Tensor):
             return tensor
         if self.device.type == "meta":
-            return torch.empty_like(tensor, device="meta")
+            if tensor.is_meta:
+                return tensor.detach()
+            return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
         if tensor.is_meta:
             return torch.zeros_like(tensor, device=self.device)
         return tensor.detach().to(self.device).clone()
@@ -143,6 +187,7 @@ class _Count(TorchDispatchMode):
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(devices=[]))
             stack.enter_context(torch.device(self.device))
+            stack.enter_context(attention_fused())
             stack.enter_context(torch.enable_grad())  # gradients that are wanted show in requires_grad
             torch.backends.mha.set_fastpath_enabled(False)  # it goes past the modules inside a transformer
             try:
@@ -153,9 +198,11 @@ class _Count(TorchDispatchMode):
     # Which module --------------------------------------------------------------------------------------------------
 
     def _enter(self, path: str) -> Callable[..., None]:
+        entry = self.entries[path]
+
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
             self.stack.append(path)
-            entry = self.entries[path]
+            self.step_ended = True
             if not entry.calls:
                 entry.input_shapes = _shapes([list(args), kwargs])
             entry.calls += 1
@@ -163,11 +210,18 @@ class _Count(TorchDispatchMode):
         return hook
 
     def _leave(self, path: str) -> Callable[..., None]:
+        entry = self.entries[path]
+
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             self.stack.pop()
-            entry = self.entries[path]
-            if entry.calls == 1:
-                entry.output_shapes = _shapes(output)
+            self.step_ended = True
+            if entry.calls > 1:
+                return
+            tensors = [leaf for leaf in leaves(output) if isinstance(leaf, Tensor)]
+            entry.output_shapes = [tuple(tensor.shape) for tensor in tensors]
+            made = self.made.get(_storage(tensors[0])) if tensors else None
+            if made is not None and isinstance(made.field, ReceptiveField):
+                entry.receptive_field = made.field
 
         return hook
 
@@ -175,147 +229,132 @@ class _Count(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        output = self._run(func, args, kwargs)
-        tensors = [leaf for leaf in leaves([list(args), kwargs]) if isinstance(leaf, Tensor)]
-        self.used |= {id(tensor) for tensor in tensors}
-        own = [tensor for tensor in tensors if _storage(tensor) in self.own]
-        learned = [tensor for tensor in own if self.own[_storage(tensor)][1]]
+        tensors = calls.tensors_of(args, kwargs)
+        output, name, cost = calls.call(func, args, kwargs, keep=self.device.type == "meta")
+        results = (
+            [output] if isinstance(output, Tensor) else [part for part in leaves(output) if isinstance(part, Tensor)]
+        )
+        own, made, learned = [], [], []
+        for tensor in tensors:
+            storage = _storage(tensor)
+            if storage in self.own:
+                own.append(tensor)
+                self.used.add(id(tensor))
+                if self.own[storage][1]:
+                    learned.append(tensor)
+            elif storage in self.made:
+                made.append(self.made[storage])
         if tensors and len(own) == len(tensors):  # made of weights alone, such as a normalised kernel
-            for made in leaves(output):
-                if isinstance(made, Tensor):
-                    self.own.setdefault(_storage(made), (made, bool(learned)))
-        name = f"{func.namespace}.{func._schema.name.partition('::')[2]}"
-        cost = cost_of(name, output, args, kwargs)
+            for result in results:
+                self.own.setdefault(_storage(result), (result, bool(learned)))
+        else:
+            self._follow(name, output, results, args, made)
         if cost is None:
             self.unknown[name] = self.unknown.get(name, 0) + 1
             return output
-        wanted = sum(tensor.requires_grad for tensor in tensors[-2:]) if cost.macs else 0
-        if name == "aten.convolution":
-            wanted = sum(tensor.requires_grad for tensor in tensors[:2])
-        neurons = 0
-        if cost.macs and learned and len(own) < len(tensors):
-            neurons = self._first_use(learned, output.numel() // self.batch)
-        self.add(cost, cost.macs * wanted, neurons)
+        if not cost.macs:
+            self.add(cost)
+            return output
+        operands = tensors[:2] if name == "aten.convolution" else tensors[-2:]
+        wanted = sum(tensor.requires_grad for tensor in operands)
+        if learned and len(own) < len(tensors):
+            matrix = max(learned, key=Tensor.numel)
+            self.add(
+                cost, cost.macs * wanted, *self.first_use(matrix, output.numel() // self.batch, matrix.numel()), True
+            )
+        else:
+            self.add(cost, cost.macs * wanted)
         return output
 
-    def _run(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """The operation's output. On meta, most of the time goes into finding its shape: what was found is kept."""
-        if self.device.type != "meta" or func._schema.is_mutable:
-            return func(*args, **kwargs)
-        key = _call_key(func, args, kwargs)
-        found = _OUTPUTS.get(key)
-        if found is None:
-            output = func(*args, **kwargs)
-            made = output if isinstance(output, (tuple, list)) else (output,)
-            fresh = all(result.alias_info is None for result in func._schema.returns)
-            if key is not None and fresh and all(isinstance(tensor, Tensor) for tensor in made):
-                if len(_OUTPUTS) >= _OUTPUTS_KEPT:
-                    _OUTPUTS.clear()
-                _OUTPUTS[key] = (made[0] is output, [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in made])
-            return output
-        single, sizes = found  # whether it is one tensor, or a tuple
-        tensors = [torch.empty_strided(size, stride, dtype=dtype, device="meta") for size, stride, dtype in sizes]
-        return tensors[0] if single else tuple(tensors)
+    # What flows ----------------------------------------------------------------------------------------------------
 
-    def _first_use(self, weights: Sequence[Tensor], neurons: int) -> int:
-        """The neurons of a product with weights; those of weights that come again are the same neurons."""
-        key = tuple((_storage(weight), weight.storage_offset()) for weight in weights)
+    def _follow(self, name: str, output: Any, results: list[Tensor], args: Any, made: list[_Made]) -> None:
+        """Enter an operation into the flow of data: in which step it ran, on what, and what its output sees."""
+        if self.step_ended:
+            self.steps.append(Step(self.stack[-1]))
+            self.step_ended = False
+        index, step = len(self.steps) - 1, self.steps[-1]
+        step.operations.append(name)
+        for source in made:
+            if source.step != index and source.step not in step.inputs:
+                step.inputs.append(source.step)
+        step.output_shapes = [tuple(result.shape) for result in results]
+        name = name.removeprefix("aten.").removesuffix("_")
+        field = receptive.after(name, output, args, [source.field for source in made], self.batch)
+        for result in results:
+            storage = _storage(result)
+            before = next((source for source in made if source is self.made.get(storage)), None)
+            self.made[storage] = _Made(before.path if before else step.path, index, field)
+        if name == "native_batch_norm" and not args[5]:
+            for statistic in results[1:]:  # evaluated, it makes none; torch's shape function says otherwise
+                del self.made[_storage(statistic)]
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        """What autograd keeps of the activations belongs to the module that made it."""
+        storage = _storage(tensor)
+        made = self.made.get(storage)
+        if made is not None and made.path is not None and storage not in self.kept:
+            self.kept[storage] = tensor
+            self.keep(tensor.untyped_storage().nbytes(), made.path)
+        return tensor
+
+    def keep(self, size: int, path: str | None = None) -> None:
+        """Enter bytes that are kept for the backward pass, of the module that runs or of another one."""
+        for entry in self.around[self.stack[-1] if path is None else path]:
+            entry.activation_bytes += size
+
+    def first_use(self, matrix: Tensor, neurons: int, weights: int) -> tuple[int, int]:
+        """The neurons and weights of a product; those of weights that come again are the same ones."""
+        key = (_storage(matrix), matrix.storage_offset())
         if key in self.counted_weights:
-            return 0
+            return 0, 0
         self.counted_weights.add(key)
-        return neurons
+        return neurons, weights
 
-    def add(self, cost: Cost, backward_macs: int, neurons: int) -> None:
-        """Enter a cost for the module that runs, and for all around it."""
+    def add(
+        self, cost: Cost, backward_macs: int = 0, neurons: int = 0, weights: int = 0, weighted: bool = False
+    ) -> None:
+        """Enter a cost for the module that runs, and for all around it; `weighted` are products with weights."""
         self.known_calls += 1
-        path = self.stack[-1] if self.stack else ""
+        if not (cost.macs or cost.operations):
+            return
+        path = self.stack[-1]
         if cost.formula:
             self.entries[path].formulas.append(cost.formula)
-        for around in _upwards(path):
-            entry = self.entries[around]
+        for entry in self.around[path]:
             entry.macs += cost.macs
             entry.operations += cost.operations
             entry.backward_macs += backward_macs
             entry.neurons += neurons
+            entry.weights += weights
+            entry.weighted_macs += cost.macs * weighted
 
     def _count_parameters(self) -> None:
-        seen: dict[int, str] = {}
-        for path, part in self.module.named_modules():
-            for name, parameter in part.named_parameters(recurse=False):
-                place = f"{path}.{name}" if path else name
-                first = seen.setdefault(id(parameter), place)
-                if first != place:
-                    self.entries[path].shared_with.append(first)
+        places: dict[int, list[tuple[str, str]]] = {}  # of each tensor: module and name
+        for path, part in self.parts.items():
+            for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+                if tensor is None:
                     continue
-                for around in _upwards(path):
-                    entry = self.entries[around]
-                    entry.parameters += parameter.numel()
-                    entry.trainable += parameter.numel() * parameter.requires_grad
-                    entry.parameter_bytes += parameter.numel() * parameter.element_size()
-            for buffer in part.buffers(recurse=False):
-                for around in _upwards(path):
-                    self.entries[around].buffers += buffer.numel()
-
-
-class _Recurrences(TorchFunctionMode):
-    """Whole recurrent layers in closed form, instead of a trace of every time step."""
-
-    def __init__(self, counting: _Count) -> None:
-        super().__init__()
-        self.counting = counting
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func not in _RECURRENCES:
-            return func(*args, **(kwargs or {}))
-        if isinstance(args[3], bool):
-            x, states, weights, _, layers, _, _, bidirectional, _ = args
-            total, steps = x.shape[0] * x.shape[1], f"{x.shape[0]:,} × {x.shape[1]:,}"
-        else:  # a packed sequence, whose steps lie one after the other
-            x, _, states, weights, _, layers, _, _, bidirectional = args
-            total, steps = x.shape[0], f"{x.shape[0]:,}"
-        counting = self.counting
-        gates, directions = _RECURRENCES[func], 2 if bidirectional else 1
-        matrices = [weight for weight in weights if weight.ndim == 2]
-        macs = total * sum(weight.numel() for weight in matrices)
-        first = states[0] if isinstance(states, (list, tuple)) else states
-        units = weights[0].shape[0] // gates
-        projected = first.shape[-1] if first.shape[-1] != units else 0
-        trained = any(weight.requires_grad for weight in weights)
-        backward = sum(weight.numel() * weight.requires_grad for weight in matrices) * total
-        if trained or x.requires_grad:
-            # Gradients of what each matrix reads; the first layer reads the data, which mostly wants none.
-            per_layer = len(matrices) // (layers * directions)
-            unread = 0 if x.requires_grad else sum(matrices[d * per_layer].numel() for d in range(directions))
-            backward += total * (sum(weight.numel() for weight in matrices) - unread)
-        counting.used |= {id(weight) for weight in weights}
-        neurons = counting._first_use(weights[:1], layers * directions * (units + projected))
-        formula = f"{steps} steps × {sum(w.numel() for w in matrices):,} weights = {macs:,} MACs"
-        # Each step: the gates' biases and activations, and the state's products and sums.
-        small = total * layers * directions * units * (6 * gates + 4)
-        counting.add(Cost(macs, small, formula), backward, neurons)
-        shape = (*x.shape[:-1], (projected or units) * directions)
-        wanted = trained or x.requires_grad
-        output = x.new_zeros(shape).requires_grad_(wanted)
-        last = [torch.zeros_like(state) for state in (states if isinstance(states, (list, tuple)) else [states])]
-        return (output, *last)
-
-
-_OUTPUTS: dict[Any, Any] = {}
-"""Shapes, strides and types of outputs by operation and arguments."""
-_OUTPUTS_KEPT = 10_000
-
-
-def _call_key(func: Any, args: Any, kwargs: Any) -> Any:
-    """What an operation's output depends on, tensors by shape, stride and type; `None` where that cannot be kept."""
-    key = [
-        (leaf.shape, leaf.stride(), leaf.dtype) if isinstance(leaf, Tensor) else (type(leaf), leaf)
-        for leaf in leaves([args, *kwargs.items()])
-    ]
-    try:
-        hash(whole := (func, *key))
-    except TypeError:
-        return None
-    return whole
+                places.setdefault(id(tensor), []).append((path, f"{path}.{name}" if path else name))
+                if len(places[id(tensor)]) > 1:
+                    continue
+                size = tensor.numel() * tensor.element_size()
+                for entry in self.around[path]:
+                    if isinstance(tensor, nn.Parameter):
+                        entry.parameters += tensor.numel()
+                        entry.trainable += tensor.numel() * tensor.requires_grad
+                        entry.parameter_bytes += size
+                    else:
+                        entry.buffers += tensor.numel()
+                        entry.buffer_bytes += size
+        for shared in places.values():
+            for path, place in shared:
+                self.entries[path].shared_with += [other for _, other in shared if other != place]
+        first_paths = {id(part): path for path, part in self.parts.items()}
+        for path, part in self.module.named_modules(remove_duplicate=False):
+            if path not in self.parts:
+                self.entries[first_paths[id(part)]].shared_with.append(path)
+        assert self.entries[""].parameters == sum(parameter.numel() for parameter in self.module.parameters())
 
 
 def _storage(tensor: Tensor) -> int:

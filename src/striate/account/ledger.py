@@ -6,80 +6,15 @@ import csv
 import dataclasses
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.box import HEAVY_HEAD
-from rich.table import Table
-
 from striate._registry import suggestion
-from striate.account.summary import size_text, table_lines
+from striate.account.columns import COLUMNS, WORDS, cell, heading, table_rows, with_all
+from striate.account.entry import Entry, Step
+from striate.account.summary import MAX_WIDTH, size_text
 from striate.errors import UnknownNameError
-from striate.shapes import number, text
-
-
-@dataclass
-class Entry:
-    """One module with all that is inside it.
-
-    Attributes:
-        path: its name in the model, as `named_modules` has it; the model itself is `""`.
-        kind: its class.
-        input_shapes: the shapes of the tensors of its first call, batch included.
-        output_shapes: the shapes that this call gave.
-        calls: how often it ran.
-        parameters: how many parameters, those shared with an earlier module left out.
-        trainable: how many of them are trained.
-        buffers: how many values are in buffers, such as moving statistics.
-        parameter_bytes: the bytes of the parameters.
-        shared_with: the earlier places of parameters that stand here again.
-        neurons: the outputs of learned weighted sums; see `striate.layers.layer`.
-        macs: multiply-accumulates of matrix products and convolutions, forward.
-        backward_macs: the same of the backward pass, for the gradients that are wanted.
-        operations: small operations, forward; see `striate.account.formulas`.
-        formulas: the formula of each product that ran in the module itself.
-    """
-
-    path: str
-    kind: str
-    input_shapes: list[tuple[int, ...]] = field(default_factory=list)
-    output_shapes: list[tuple[int, ...]] = field(default_factory=list)
-    calls: int = 0
-    parameters: int = 0
-    trainable: int = 0
-    buffers: int = 0
-    parameter_bytes: int = 0
-    shared_with: list[str] = field(default_factory=list)
-    neurons: int = 0
-    macs: int = 0
-    backward_macs: int = 0
-    operations: int = 0
-    formulas: list[str] = field(default_factory=list)
-
-    @property
-    def flops(self) -> int:
-        """Floating-point operations of the MACs: two each."""
-        return 2 * self.macs
-
-    @property
-    def frozen(self) -> int:
-        """How many parameters are not trained."""
-        return self.parameters - self.trainable
-
-    @property
-    def reuse(self) -> float:
-        """How often each parameter is used, on average: MACs per parameter."""
-        return self.macs / self.parameters if self.parameters else 0.0
-
-    @property
-    def formula(self) -> str:
-        """The formulas of the module's own products, with their numbers."""
-        return "; ".join(self.formulas)
-
-    @property
-    def depth(self) -> int:
-        return self.path.count(".") + 1 if self.path else 0
 
 
 @dataclass
@@ -91,6 +26,7 @@ class Ledger:
         unknown: how often each operation ran that no formula knows.
         known_calls: how many calls of operations were counted or are free.
         unused_parameters: parameters that no operation read.
+        steps: the data flow, in the order in which it ran.
         notes: what was done differently than planned.
     """
 
@@ -98,6 +34,7 @@ class Ledger:
     unknown: dict[str, int]
     known_calls: int
     unused_parameters: list[str]
+    steps: list[Step] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __getitem__(self, path: str) -> Entry:
@@ -138,6 +75,10 @@ class Ledger:
         return self.total.operations
 
     @property
+    def all_operations(self) -> int:
+        return self.total.all_operations
+
+    @property
     def idle(self) -> list[str]:
         """Modules that never ran."""
         return [entry.path for entry in self if not entry.calls]
@@ -148,30 +89,33 @@ class Ledger:
         unknown = sum(self.unknown.values())
         return self.known_calls / max(self.known_calls + unknown, 1)
 
-    def text(self, depth: int | None = None) -> str:
+    def text(
+        self,
+        depth: int | None = None,
+        columns: Sequence[str] = COLUMNS,
+        all_operations: bool = False,
+        width: int = MAX_WIDTH,
+    ) -> str:
         """A table for people.
 
         Args:
             depth: how deep to go into modules inside modules; all the way by default.
+            columns: attributes of `Entry` to show.
+            all_operations: also show the small operations, and the total with them.
+            width: of the table, in characters.
+
+        Raises:
+            UnknownNameError: an entry has no such attribute to show.
         """
-        table = Table(box=HEAVY_HEAD)
-        for name in ("Module", "Output shape"):
-            table.add_column(name)
-        for name in ("Parameters", "Neurons", "MACs"):
-            table.add_column(name, justify="right")
-        for entry in self:
-            if not entry.path or (depth is not None and entry.depth > depth):
-                continue
-            name = "  " * (entry.depth - 1) + entry.path.rpartition(".")[2]
-            shapes = ", ".join(text(shape) for shape in entry.output_shapes) if entry.calls else "never ran"
-            counts = (number(value) for value in (entry.parameters, entry.neurons, entry.macs))
-            table.add_row(f"{name} ({entry.kind})", shapes, *counts)
+        shown = [entry for entry in self if entry.path and (depth is None or entry.depth <= depth)]
+        lines = [*table_rows(shown, with_all(columns) if all_operations else columns, width)]
         total = self.total
-        lines = [
-            *table_lines(table),
+        lines += [
             f" Parameters: {total.parameters:,} ({size_text(total.parameter_bytes)}), {total.trainable:,} trainable",
             f" Neurons: {total.neurons:,}",
-            f" MACs: {total.macs:,} forward, {total.backward_macs:,} backward; {total.operations:,} small operations",
+            f" MACs: {total.macs:,} forward, {total.backward_macs:,} backward; 1 MAC = 2 FLOPs",
+            f" Small operations: {total.operations:,}; all operations forward: {total.all_operations:,}",
+            f" Activations kept for the backward pass: {size_text(total.activation_bytes)}",
             f" Coverage: {self.coverage:.1%} of {self.known_calls + sum(self.unknown.values()):,} operations",
         ]
         if self.unknown:
@@ -190,8 +134,9 @@ class Ledger:
         """The ledger as JSON can hold it.
 
         `modules` has one entry for each module, the model itself first (its path is empty), with the attributes of
-        `Entry` and its `flops`, `frozen` and `reuse`; what is in a module is part of its numbers. `unknown` counts the
-        calls of operations that no formula knows. `schema` changes when a name or a meaning does.
+        `Entry`, its properties among them; what is in a module is part of its numbers. `steps` is the data flow, each
+        with the attributes of `Step`. `unknown` counts the calls of operations that no formula knows. `schema` changes
+        when a name or a meaning does.
         """
         return {
             "schema": SCHEMA,
@@ -200,6 +145,7 @@ class Ledger:
             "unknown": self.unknown,
             "unused_parameters": self.unused_parameters,
             "idle": self.idle,
+            "steps": [dataclasses.asdict(step) for step in self.steps],
             "notes": self.notes,
         }
 
@@ -211,7 +157,10 @@ class Ledger:
         """One row for each module; shapes and lists as JSON."""
         output = io.StringIO()
         rows = [
-            {name: json.dumps(value) if isinstance(value, list) else value for name, value in _columns(entry).items()}
+            {
+                name: json.dumps(value) if isinstance(value, (list, dict)) else value
+                for name, value in _columns(entry).items()
+            }
             for entry in self
         ]
         writer = csv.DictWriter(output, list(rows[0]), lineterminator="\n")
@@ -219,36 +168,37 @@ class Ledger:
         writer.writerows(rows)
         return output.getvalue()
 
-    def to_markdown(self, depth: int | None = None) -> str:
-        """A table for a page, with the totals under it.
-
-        Args:
-            depth: how deep to go into modules inside modules; all the way by default.
-        """
-        lines = ["| Module | Class | Output shape | Parameters | Neurons | MACs |", "|---|---|---|---:|---:|---:|"]
+    def to_markdown(
+        self, depth: int | None = None, columns: Sequence[str] = COLUMNS, all_operations: bool = False
+    ) -> str:
+        """A table for a page, with the totals under it; the arguments are those of `text`."""
+        columns = with_all(columns) if all_operations else columns
+        lines = [
+            f"| Module | Class | {' | '.join(heading(name) for name in columns)} |",
+            f"|---|---|{''.join('---|' if name in WORDS else '---:|' for name in columns)}",
+        ]
         for entry in (*(e for e in self if e.path and (depth is None or e.depth <= depth)), self.total):
             name = f"`{entry.path}`" if entry.path else "**total**"
-            shapes = ", ".join(text(shape) for shape in entry.output_shapes) if entry.calls else "never ran"
-            counts = " | ".join(number(value) for value in (entry.parameters, entry.neurons, entry.macs))
-            lines.append(f"| {name} | {entry.kind} | {shapes} | {counts} |")
+            lines.append(f"| {name} | {entry.kind} | {' | '.join(cell(entry, column) for column in columns)} |")
         return "\n".join(lines)
+
+    def to_html(self, title: str = "The model") -> str:
+        """One page: the architecture drawn, with bars for parameters, MACs and activations, and every formula."""
+        from striate.account.page import ledger_page
+
+        return ledger_page(self, title)
+
+    def to_svg(self, title: str = "The model", depth: int | None = None) -> str:
+        """The data flow as a graph; `depth` folds what is deeper into one node."""
+        from striate.account.diagram import ledger_svg
+
+        return ledger_svg(self, title=title, depth=depth)
 
 
 SCHEMA = "striate.ledger/1"
+_DERIVED = ("flops", "backward_flops", "all_operations", "frozen", "reuse", "positions", "depth")
 
 
 def _columns(entry: Entry) -> dict[str, Any]:
     """An entry's attributes, with those that follow from others."""
-    columns = dataclasses.asdict(entry) | {"flops": entry.flops, "frozen": entry.frozen, "reuse": entry.reuse}
-    for name in ("input_shapes", "output_shapes"):
-        columns[name] = [list(shape) for shape in columns[name]]
-    return columns
-
-
-def short_path(path: str) -> str:
-    """A module's path as people know it: in Striate's models, the layer's name.
-
-    >>> short_path("layers.conv2d.op"), short_path("layer1.0.conv1"), short_path("")
-    ('conv2d', 'layer1.0.conv1', 'the model')
-    """
-    return path.removeprefix("layers.").removesuffix(".op") or "the model"
+    return dataclasses.asdict(entry) | {name: getattr(entry, name) for name in _DERIVED}

@@ -10,6 +10,9 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+# What a module without hooks has in their places: empty dicts, or nothing.
+_NO_HOOKS = {name: type(value) for name, value in vars(nn.Module()).items() if "hook" in name}
+
 
 def shadow_of(module: nn.Module, convert: Callable[[Tensor], Tensor]) -> tuple[nn.Module, dict[int, Tensor]]:
     """The module with `convert(tensor)` in the place of each parameter and buffer.
@@ -35,7 +38,7 @@ def shadow_of(module: nn.Module, convert: Callable[[Tensor], Tensor]) -> tuple[n
         if part not in shadows:
             shadows[part] = made = type(part).__new__(type(part))
             made.__dict__.update(part.__dict__)
-            made.__dict__.update({name: value for name, value in vars(nn.Module()).items() if "hook" in name})
+            made.__dict__.update({name: make() for name, make in _NO_HOOKS.items()})
             for kind in ("_parameters", "_buffers"):
                 made.__dict__[kind] = {name: twin_of(tensor) for name, tensor in vars(part)[kind].items()}
             children = part._modules.items()

@@ -45,10 +45,10 @@ def size_text(count: float) -> str:
     return f"{count:.2f} {unit}"
 
 
-def table_lines(table: Table) -> list[str]:
-    """A table as plain lines, the same on every terminal."""
+def table_lines(table: Table, width: int = MAX_WIDTH) -> list[str]:
+    """A table as plain lines, the same on every terminal of this width."""
     output = io.StringIO()
-    Console(file=output, width=MAX_WIDTH, color_system=None).print(table)
+    Console(file=output, width=width, color_system=None).print(table)
     return [line.rstrip() for line in output.getvalue().splitlines()]
 
 
