@@ -38,6 +38,7 @@ def count(
     inputs: Any = None,
     batch_size: int = 1,
     dtype: torch.dtype = torch.float32,
+    real_run: bool = True,
 ) -> Ledger:
     """Count the neurons, parameters and operations of a module, and of every module inside it.
 
@@ -49,6 +50,7 @@ def count(
             arguments. Only their shapes and types matter.
         batch_size: how many samples, with `input_shape`. MACs are those of the whole batch, neurons those of a sample.
         dtype: the type of the inputs, with `input_shape`: `torch.int64` for indices of words.
+        real_run: whether to run the module on values where it asks for them; that takes memory and time.
 
     Raises:
         ArgumentError: neither or both of `input_shape` and `inputs` are given, or the module cannot be run so.
@@ -81,6 +83,8 @@ def count(
     except _Broke as broke:
         if not broke.needs_values:
             raise ShapeError(str(broke)) from broke.__cause__
+        if not real_run:
+            raise ArgumentError(f"The module needs values, which a run without them has not: {broke}") from broke
         try:
             ledger = Counting(module, torch.device("cpu")).run(args, kwargs)
         except _Broke:
@@ -129,6 +133,7 @@ class Counting(TorchDispatchMode):
         self.steps: list[Step] = []
         self.step_ended = True
         self.counted_weights: set[Any] = set()
+        self.in_cell = False
         self.batch = 1
 
     def run(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Ledger:
@@ -259,9 +264,8 @@ class Counting(TorchDispatchMode):
         wanted = sum(tensor.requires_grad for tensor in operands)
         if learned and len(own) < len(tensors):
             matrix = max(learned, key=Tensor.numel)
-            self.add(
-                cost, cost.macs * wanted, *self.first_use(matrix, output.numel() // self.batch, matrix.numel()), True
-            )
+            neurons = 0 if self.in_cell else output.numel() // self.batch
+            self.add(cost, cost.macs * wanted, *self.first_use(matrix, neurons, matrix.numel()), weighted=True)
         else:
             self.add(cost, cost.macs * wanted)
         return output
@@ -311,12 +315,23 @@ class Counting(TorchDispatchMode):
         self.counted_weights.add(key)
         return neurons, weights
 
+    @contextmanager
+    def neurons_of_cell(self, recurrent_weight: Tensor) -> Iterator[None]:
+        """Inside, one recurrent cell runs: its neurons are its units, not the sums of its gates."""
+        neurons, _ = self.first_use(recurrent_weight, recurrent_weight.shape[1], 0)
+        self.in_cell = True
+        try:
+            yield
+        finally:
+            self.in_cell = False
+        self.add(Cost(), neurons=neurons)
+
     def add(
-        self, cost: Cost, backward_macs: int = 0, neurons: int = 0, weights: int = 0, weighted: bool = False
+        self, cost: Cost, backward_macs: int = 0, neurons: int = 0, weights: int = 0, *, weighted: bool = False
     ) -> None:
         """Enter a cost for the module that runs, and for all around it; `weighted` are products with weights."""
         self.known_calls += 1
-        if not (cost.macs or cost.operations):
+        if not (cost.macs or cost.operations or neurons):
             return
         path = self.stack[-1]
         if cost.formula:

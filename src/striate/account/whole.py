@@ -33,12 +33,15 @@ class _Cell:
 
 # In torch's own steps a unit of an LSTM keeps its four gates, its state, the state's tanh and its output; one of a GRU
 # its three gates, three inputs of products and its output; one of a plain network its output, and the first one.
-_CELLS = {
+_LAYERS = {
     torch.lstm: _Cell(4, 0, 7),
     torch.gru: _Cell(3, 0, 7),
     torch.rnn_tanh: _Cell(1, 1, 1),
     torch.rnn_relu: _Cell(1, 1, 1),
 }
+
+
+_CELLS = (torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_cell)
 
 
 class WholeKernels(TorchFunctionMode):
@@ -52,8 +55,11 @@ class WholeKernels(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is _whole_attention:
             return fused_attention(*args, **kwargs)
-        if func in _CELLS:
+        if func in _LAYERS:
             return self._recurrence(func, args)
+        if func in _CELLS:
+            with self.counting.neurons_of_cell(args[3]):
+                return func(*args, **kwargs)
         return func(*args, **kwargs)
 
     def _recurrence(self, func: Any, args: Any) -> Any:
@@ -64,7 +70,7 @@ class WholeKernels(TorchFunctionMode):
         else:  # a packed sequence, whose steps lie one after the other
             x, batch_sizes, states, weights, _, layers, _, _, bidirectional = args
             batch_first, batch, total, how_many = False, int(batch_sizes.numel() > 0), x.shape[0], f"{x.shape[0]:,}"
-        cell, directions = _CELLS[func], 2 if bidirectional else 1
+        cell, directions = _LAYERS[func], 2 if bidirectional else 1
         matrices = [weight for weight in weights if weight.ndim == 2]
         numbers = sum(weight.numel() for weight in matrices)
         units = weights[0].shape[0] // cell.gates

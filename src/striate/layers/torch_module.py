@@ -9,7 +9,6 @@ from typing import Any, Unpack
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.nn.parameter import is_lazy
 
 from striate._nested import map_nested
@@ -148,12 +147,12 @@ class Wrapped(Layer):
         shapes = first if first and isinstance(first[0], (list, tuple)) else input_shapes
         try:
             outputs, neurons = trial(self.op, shapes, self.input_dtype)
-        except (DataDependentOutputException, DynamicOutputShapeException) as error:
+        except ArgumentError as error:
             raise ShapeError(
-                f"{self.name}: what it does depends on the values in the data ({error}), so the shape of its output is "
-                "not known beforehand. Compute that part outside the model."
+                f"{self.name}: what it does depends on the values in the data, so the shape of its output is not known "
+                f"beforehand. Compute that part outside the model. ({error})"
             ) from error
-        except Exception as error:
+        except ShapeError as error:
             hint = " In a model, data_format=... says how it takes images." if len(shapes[0]) > 3 else ""
             raise ShapeError(
                 f"{self.name}: it cannot take {' and '.join(map(text, shapes))}: {str(error).splitlines()[0]}.{hint}"
