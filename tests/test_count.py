@@ -5,6 +5,8 @@ import csv
 import io
 import json
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -515,6 +517,13 @@ class TestForOtherPrograms:
             "reuse": 1296 / 40,
             "formulas": ["1 × 4 × 6 × 6 outputs × (3 × 3 × 1 weights) = 1,296 MACs"],
         }
+
+    def test_the_documentation_names_every_key(self, ledger):
+        page = (Path(__file__).parent.parent / "docs" / "ledger.md").read_text()
+        documented = set(re.findall(r"`(\w+)`", "\n".join(line.split(" | ")[0] for line in page.splitlines())))
+        read = json.loads(ledger.to_json())
+        assert documented - {"json", "striate"} >= {*read, *read["modules"][0], *read["steps"][0]}
+        assert documented <= {*read, *read["modules"][0], *read["steps"][0]} | {"schema"}
 
     def test_csv(self, ledger):
         rows = list(csv.DictReader(io.StringIO(ledger.to_csv())))
