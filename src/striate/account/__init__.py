@@ -5,7 +5,7 @@ from striate.account.counting import count
 from striate.account.entry import Entry, Step
 from striate.account.formulas import Cost, register
 from striate.account.ledger import Ledger
-from striate.account.peak import Memory, memory
+from striate.account.peak import Memory, Saving, memory
 from striate.account.receptive import ReceptiveField
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Ledger",
     "Memory",
     "ReceptiveField",
+    "Saving",
     "Step",
     "compare",
     "count",

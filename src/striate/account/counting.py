@@ -6,7 +6,7 @@ hooks on a shadow of the model say which module it belongs to. The model itself 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +16,14 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from striate._nested import leaves, map_nested
+from striate._nested import leaves
 from striate.account import calls, receptive
+from striate.account.arguments import Call, call_of
 from striate.account.columns import table_rows
 from striate.account.entry import INPUT, Entry, Step
 from striate.account.expected import expected_input
 from striate.account.formulas import Cost
+from striate.account.keras_modules import as_module
 from striate.account.ledger import Ledger
 from striate.account.receptive import Field, ReceptiveField, Source
 from striate.account.shadow import shadow_of
@@ -64,29 +66,21 @@ def count(
         >>> ledger["0"].formula
         '1 × 32 × 26 × 26 outputs × (3 × 3 × 1 weights) = 194,688 MACs'
     """
-    module = getattr(module, "_orig_mod", module)  # of what torch.compile gave
+    module = as_module(getattr(module, "_orig_mod", module))  # the original of what torch.compile gave
     if not isinstance(module, nn.Module) or isinstance(module, torch.jit.ScriptModule):
         raise ArgumentError(f"count takes a torch.nn.Module that runs in Python, got {type(module).__name__}.")
     if any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
         raise ArgumentError("The module has lazy weights: call it on data once, then count it.")
-    if (input_shape is None) == (inputs is None):
-        raise ArgumentError("count takes either input_shape, such as (3, 224, 224), or inputs.")
-    if input_shape is not None:
-        shapes = input_shape if isinstance(input_shape, list) else [input_shape]
-        tensors = [torch.empty((batch_size, *shape), dtype=dtype, device="meta") for shape in shapes]
-        # Striate's models take several inputs as one list, other modules one by one.
-        inputs = (tensors,) if len(tensors) > 1 and hasattr(module, "input_layers") else tuple(tensors)
-    kwargs = inputs if isinstance(inputs, Mapping) else {}
-    args = () if isinstance(inputs, Mapping) else inputs if isinstance(inputs, tuple) else (inputs,)
+    call = call_of(module, input_shape, inputs, batch_size, dtype)
     try:
-        return Counting(module, torch.device("meta")).run(args, kwargs)
+        return Counting(module, torch.device("meta")).run(call)
     except _Broke as broke:
         if not broke.needs_values:
             raise ShapeError(str(broke)) from broke.__cause__
         if not real_run:
             raise ArgumentError(f"The module needs values, which a run without them has not: {broke}") from broke
         try:
-            ledger = Counting(module, torch.device("cpu")).run(args, kwargs)
+            ledger = Counting(module, torch.device("cpu")).run(call)
         except _Broke:
             raise ShapeError(str(broke)) from broke.__cause__
         ledger.notes.append(f"Counted by a real run, as the model needs values: {str(broke).splitlines()[0]}")
@@ -136,22 +130,21 @@ class Counting(TorchDispatchMode):
         self.in_cell = False
         self.batch = 1
 
-    def run(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Ledger:
+    def run(self, call: Call) -> Ledger:
         """Run a shadow of the module, and account for it."""
         shadow, twins = shadow_of(self.module, self._placed)
         self.own = {_storage(twin): (twin, isinstance(twin, nn.Parameter)) for twin in twins.values()}
         for path, part in shadow.named_modules():
             part.register_forward_pre_hook(self._enter(path), with_kwargs=True)
             part.register_forward_hook(self._leave(path), always_call=False)
-        args, kwargs = (map_nested(part, self._placed) for part in (list(args), dict(kwargs)))
-        tensors = [leaf for leaf in leaves([list(args), kwargs]) if isinstance(leaf, Tensor)]
-        self.batch = tensors[0].shape[0] if tensors and tensors[0].ndim else 1
-        self.made = {_storage(tensor): _Made(None, INPUT, Source()) for tensor in tensors}
+        call = call.map(self._placed)
+        self.batch = call.batch_size
+        self.made = {_storage(tensor): _Made(None, INPUT, Source()) for tensor in call.tensors}
         self._count_parameters()
         keeping = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
         with self._quiet(), WholeKernels(self), keeping, self:
             try:
-                output = shadow(*args, **kwargs)  # held: its graph holds what is kept for the backward pass
+                output = shadow(*call.args, **call.kwargs)  # held: its graph holds what is kept for the backward pass
             except Exception as error:
                 raise self._broke(error) from error
         del output

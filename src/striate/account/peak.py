@@ -1,65 +1,70 @@
 """Peak memory of a training step, before anything is trained: two whole steps on fake tensors, storage by storage.
 
 The first step understates the peak: gradients and the optimiser's state come into being in it. So the second is the
-one that is reported. A storage counts from the operation that makes it to the moment nothing refers to it any more;
-what a kernel uses inside itself, the allocator's rounding and the device's own context are not seen. Recurrent layers
-are traced step by step; on a CPU, oneDNN runs them whole and keeps a workspace of its own, which is not seen either.
+one that is reported. A storage counts from the operation that makes it to the moment nothing refers to it any more.
+What a kernel takes for itself while it runs is not seen.
 """
 
 from __future__ import annotations
 
-import functools
-import io
-import itertools
+import dataclasses
+import math
 import re
-import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+    UnsupportedOperatorException,
+)
 
-from striate import _files, optimizers
-from striate._nested import leaves
-from striate.account.ledger import short_path
+from striate import optimizers
+from striate.account import checkpointing, cuda, memory_picture
+from striate.account.arguments import Call, call_of
+from striate.account.entry import short_path
+from striate.account.keras_modules import as_module
 from striate.account.shadow import shadow_of
 from striate.account.summary import size_text
+from striate.account.tracker import KINDS, PHASES, Tracker, default_loss, evaluate, step
 from striate.errors import ArgumentError, ShapeError
 from striate.shapes import one_of
 
-KINDS = ("parameters", "buffers", "inputs", "optimizer state", "gradients", "activations", "temporaries")
-PHASES = ("forward", "backward", "optimizer step")
-_NORMALISATIONS = (torch.ops.aten.native_batch_norm.default, torch.ops.aten.native_layer_norm.default)
-# Colours that stay apart for colour-blind eyes (Okabe and Ito, 2008).
-_COLOURS = dict(zip(KINDS, ("#0072B2", "#666666", "#999999", "#56B4E9", "#D55E00", "#E69F00", "#009E73"), strict=True))
 _UNITS = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _MOST = 1_000_000  # samples in a batch
+_NEEDS_VALUES = (DataDependentOutputException, DynamicOutputShapeException, UnsupportedOperatorException)
 
 
-@dataclass
-class Life:
-    """One storage: how large, when it was made and given back (by operation), in which module, and what it was."""
+@dataclass(frozen=True)
+class Saving:
+    """What one change would save of the peak.
 
-    size: int
-    born: int
-    path: str
-    phase: str
-    died: float = float("inf")
-    kind: str = ""
+    Attributes:
+        change: what is changed.
+        peak_bytes: the peak with it.
+        saved_bytes: how much lower that is; negative where the change costs memory.
+    """
+
+    change: str
+    peak_bytes: int
+    saved_bytes: int
 
 
 @dataclass
 class Memory:
     """What a training step and an inference hold.
 
+    Of a module without trainable parameters, the step is one evaluation, and `peak_phase` is `"inference"`.
+
     Attributes:
         batch_size: the samples of the step.
+        device: whose kernels and allocator it is predicted for: `"cpu"` or `"cuda"`.
         peak_bytes: the most that was held at once in the training step.
         peak_phase: when that was: in the forward pass, the backward pass, or the optimiser's step.
         peak_path: the module at work then, as far as the forward pass tells.
@@ -71,6 +76,7 @@ class Memory:
     """
 
     batch_size: int
+    device: str
     peak_bytes: int
     peak_phase: str
     peak_path: str
@@ -79,41 +85,87 @@ class Memory:
     inference_bytes: int
     timeline: dict[str, list[int]]
     marks: dict[str, int]
-    _again: Callable[[int], Memory] = field(repr=False)
+    _setting: _Setting = field(repr=False)
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained."""
+        return self.peak_phase != "inference"
 
     def max_batch_size(self, gpu: str | int) -> int:
-        """The largest batch whose training step fits into so much memory, found by bisection; 0 if none does.
+        """The largest batch whose training step fits into a GPU, as predicted for CUDA; 0 if none does.
 
-        The peak is not proportional to the batch, so it is traced anew for each size that is tried.
+        The peak is nearly a line over the batch: each size that is tried is traced anew, and the line through what is
+        known says which to try next.
 
         Args:
-            gpu: bytes, or a text such as `"24GB"`; 1 GB is 1024³ bytes.
+            gpu: bytes, or a text such as `"24GB"`; 1 GB is 1024³ bytes. What the context takes (some hundred MB) is
+                not in the prediction.
 
         Raises:
             ArgumentError: `gpu` is no size.
         """
         limit = parse_size(gpu)
-        fits, fails = 0, 1
-        while fails <= _MOST and self._again(fails).peak_bytes <= limit:
-            fits, fails = fails, 2 * fails
+
+        def peak(size: int) -> int:
+            return dataclasses.replace(self._setting, batch_size=size, device="cuda").trace().peak_bytes
+
+        smallest = peak(1)
+        if smallest > limit:
+            return 0
+        fits, fails, guess, tries = 1, _MOST + 1, 2, 0
         while fails - fits > 1:
-            middle = (fits + fails) // 2
-            if self._again(middle).peak_bytes <= limit:
-                fits = middle
+            size = peak(guess)
+            if size <= limit:
+                fits = guess
             else:
-                fails = middle
+                fails = guess
+            tries += 1
+            slope = (size - smallest) / (guess - 1)
+            aim = 1 + int((limit - smallest) / slope) if slope > 0 else _MOST
+            if tries % 4 == 0:  # a line that leads nowhere must not be followed for ever
+                aim = math.isqrt(fits * fails)
+            guess = min(max(aim, fits + 1), max(fails - 1, fits + 1))
         return fits
 
-    def text(self) -> str:
-        """The account for people."""
+    def savings(self) -> list[Saving]:
+        """What the usual changes would save, each traced anew by itself; the largest saving first.
+
+        bfloat16 autocast; gradient checkpointing of the repeated blocks (see `striate.account.checkpointing`); SGD with
+        momentum for an optimiser that keeps more; half the batch. Those that do not apply are left out.
+        """
+        setting = self._setting
+        changes: dict[str, dict[str, Any]] = {}
+        if setting.precision == "float32":
+            changes["bfloat16 autocast"] = {"precision": "bf16"}
+        if self.batch_size > 1:
+            changes[f"a batch of {self.batch_size // 2:,}"] = {"batch_size": self.batch_size // 2}
+        if self.trains:
+            found = len(checkpointing.blocks(setting.module))
+            if found and not setting.checkpoint:
+                changes[f"checkpointing of {found} blocks"] = {"checkpoint": True}
+            if self.timeline["optimizer state"][-1] > self.timeline["gradients"][-1]:
+                changes["SGD with momentum"] = {"bind": optimizers.SGD(momentum=0.9).bind}
+        peaks = {what: dataclasses.replace(setting, **change).trace().peak_bytes for what, change in changes.items()}
+        savings = [Saving(what, peak, self.peak_bytes - peak) for what, peak in peaks.items()]
+        return sorted(savings, key=lambda saving: -saving.saved_bytes)
+
+    def text(self, savings: bool = False) -> str:
+        """The account for people.
+
+        Args:
+            savings: say also what `savings` finds, which takes a few more traces.
+        """
         width = max(map(len, KINDS))
         where = f", in {short_path(self.peak_path)}" if self.peak_path else ""
-        lines = [
-            f"Training, batch {self.batch_size:,}: {size_text(self.peak_bytes)} at the peak "
-            f"(in the {self.peak_phase}{where}), of which",
-            *(f"  {kind:{width}}  {size_text(self.at_peak.get(kind, 0)):>10}" for kind in KINDS),
-            f"Inference, batch {self.batch_size:,}: {size_text(self.inference_bytes)} at the peak",
-        ]
+        batch = f"batch {self.batch_size:,}" + (", on CUDA" if self.device == "cuda" else "")
+        held = [f"  {kind:{width}}  {size_text(self.at_peak[kind]):>10}" for kind in KINDS]
+        inference = f"Inference, {batch}: {size_text(self.inference_bytes)} at the peak"
+        if self.trains:
+            peak = f"Training, {batch}: {size_text(self.peak_bytes)} at the peak (in the {self.peak_phase}{where})"
+            lines = [f"{peak}, of which", *held, inference]
+        else:
+            lines = [f"{inference}{where}; nothing is trainable. Of which", *held]
         if self.holders:
             lines.append("The activations at the peak were made by")
             largest = list(self.holders.items())[:8]
@@ -121,6 +173,13 @@ class Memory:
             rest = sum(self.holders.values()) - sum(size for _, size in largest)
             if rest:
                 lines.append(f"  {size_text(rest):>10}  {len(self.holders) - len(largest):,} others")
+        if savings:
+            lines.append("The peak would be")
+            lines += [
+                f"  {size_text(saving.peak_bytes):>10}  with {saving.change} "
+                f"({-saving.saved_bytes / self.peak_bytes:+.0%})"
+                for saving in self.savings()
+            ]
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -132,59 +191,46 @@ class Memory:
         Raises:
             ArgumentError: the file's name ends otherwise, or it cannot be written.
         """
-        from matplotlib.figure import Figure
-
-        kind = Path(path).suffix.removeprefix(".").lower()
-        if kind not in ("png", "svg", "pdf"):
-            raise ArgumentError(f"{path}: expected a name that ends in .png, .svg or .pdf.")
-        figure = Figure(figsize=(9, 4.5), layout="constrained")
-        axes = figure.subplots()
-        shown = [name for name in KINDS if max(self.timeline[name])]
-        megabytes = [[size / 1024**2 for size in self.timeline[name]] for name in shown]
-        axes.stackplot(range(len(megabytes[0])), megabytes, labels=shown, colors=[_COLOURS[name] for name in shown])
-        top = self.peak_bytes / 1024**2
-        for phase, begin in self.marks.items():
-            axes.axvline(begin, color="0.35", linewidth=0.8, linestyle=":")
-            axes.annotate(f" {phase}", (begin, 1.13 * top), fontsize=9, va="top")
-        axes.axhline(top, color="0.2", linewidth=0.8)
-        axes.annotate(
-            f"peak {size_text(self.peak_bytes)}", (len(megabytes[0]), top), fontsize=9, ha="right", va="bottom"
-        )
-        axes.set(xlabel="operation", ylabel="MB", xlim=(0, len(megabytes[0]) - 1), ylim=(0, 1.15 * top))
-        axes.set_title(f"One training step, batch {self.batch_size:,}", loc="left")
-        axes.spines[["top", "right"]].set_visible(False)
-        handles, labels = axes.get_legend_handles_labels()
-        axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-        output = io.BytesIO()
-        figure.savefig(output, format=kind, dpi=150)
-        try:
-            _files.write_bytes(path, output.getvalue())
-        except OSError as error:
-            raise ArgumentError(f"{path} cannot be written: {error.strerror or error}.") from error
+        memory_picture.save(self, path)
 
 
 def memory(
     module: nn.Module,
-    input_shape: Sequence[Any],
+    input_shape: Sequence[Any] | None = None,
     batch_size: int = 1,
     optimizer: Any = "adamw",
     precision: str = "float32",
     loss: Callable[[Any], Tensor] | None = None,
+    *,
+    inputs: Any = None,
+    dtype: torch.dtype = torch.float32,
+    device: str = "cpu",
+    checkpoint: bool = False,
 ) -> Memory:
     """The memory that training and using a module takes, without allocating it.
 
+    For `"cpu"` it equals the live tensors of a real step, byte for byte. For `"cuda"` it is predicted on any machine,
+    from what is documented of CUDA's kernels and allocator (see `striate.account.cuda`), and has not been measured on
+    one. Not seen there: the context (some hundred MB), fragmentation, and what kernels take while they run, such as
+    cuDNN's workspaces. Recurrent layers are taken as a CPU runs them, since what cuDNN keeps is not documented.
+
     Args:
-        module: any `torch.nn.Module` that takes one tensor. It is not touched.
-        input_shape: the shape of one sample, without the batch.
-        batch_size: samples in a step.
+        module: any `torch.nn.Module`. It is not touched.
+        input_shape: the shape of one sample, without the batch; a list of shapes for several inputs.
+        batch_size: samples in a step, with `input_shape`.
         optimizer: a name, an optimiser of `striate.optimizers`, or a function of the parameters that makes one of
             torch.
         precision: `"float32"`, or `"bf16"`: autocast to bfloat16, with float32 weights.
         loss: a function of the module's output; by default cross-entropy of (batch, classes), else the sum.
+        inputs: the call's arguments instead of `input_shape`: a tensor, a tuple of arguments, or a dict of keyword
+            arguments. Only their shapes and types matter; the first axis of the first tensor is the batch.
+        dtype: the type of the inputs, with `input_shape`: `torch.int64` for indices of words.
+        device: `"cpu"` or `"cuda"`.
+        checkpoint: run the repeated blocks again in the backward pass; see `striate.account.checkpointing`.
 
     Raises:
-        ArgumentError: an argument cannot be used.
-        ShapeError: the module cannot take such an input, or needs values.
+        ArgumentError: an argument cannot be used, or the module needs the values of its tensors.
+        ShapeError: the module cannot take such an input; the message names the module inside it that broke.
 
     Example:
         >>> account = memory(nn.Linear(1000, 1000), (1000,), batch_size=10, optimizer="sgd")
@@ -192,164 +238,13 @@ def memory(
         (4004000, 4004000)
     """
     one_of(precision, ("float32", "bf16"), "precision")
-    if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-        raise ArgumentError(f"batch_size={batch_size!r}: expected a positive integer.")
-    if not any(parameter.requires_grad for parameter in module.parameters()):
-        raise ArgumentError("memory traces a training step, and the module has no trainable parameters.")
+    one_of(device, ("cpu", "cuda"), "device")
+    module = as_module(module)
+    call = call_of(module, input_shape, inputs, batch_size, dtype)
+    if not any(tensor.ndim for tensor in call.tensors):
+        raise ArgumentError("inputs: expected tensors whose first axis is the batch.")
     bind = optimizer if callable(optimizer) and not isinstance(optimizer, type) else optimizers.get(optimizer).bind
-
-    def again(size: int) -> Memory:
-        return memory(module, input_shape, size, optimizer, precision, loss)
-
-    def autocast() -> Any:
-        return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else nullcontext()
-
-    with FakeTensorMode() as fake, torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        shadow, _ = shadow_of(module, _like)
-        inputs = torch.empty((batch_size, *input_shape))
-        try:
-            with torch.no_grad(), autocast(), Tracker(shadow) as inference:
-                inference.hold([*shadow.parameters(), *shadow.buffers(), inputs])
-                shadow.eval()(inputs)
-            shadow.train()
-            bound = bind([parameter for parameter in shadow.parameters() if parameter.requires_grad])
-            tracker = Tracker(shadow)
-            with tracker:
-                step(shadow, inputs, bound, loss or default_loss, autocast, tracker)
-                start = tracker.clock
-                step(shadow, inputs, bound, loss or default_loss, autocast, tracker)
-        except Exception as error:
-            if isinstance(error, (ArgumentError, ShapeError)):
-                raise
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise ShapeError(f"The module could not be traced on {(batch_size, *input_shape)}: {reason}") from error
-        del fake
-    return _account(tracker, start, batch_size, inference, again)
-
-
-class Tracker(TorchDispatchMode):
-    """Follows storages from the operation that makes them to their end; works on fake and on real tensors."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.lives: list[Life] = []
-        self.clock = 0
-        self.phase = PHASES[0]
-        self.marks: dict[str, int] = {}
-        self.module = module
-        self._living: dict[int, tuple[Any, Life]] = {}
-        self._stack: list[str] = []
-        self._hooks: list[Any] = []
-        self._at: list[str] = []
-
-    def __enter__(self) -> Any:
-        for path, part in self.module.named_modules():
-            self._hooks.append(part.register_forward_pre_hook(functools.partial(self._enter, path)))
-            self._hooks.append(part.register_forward_hook(self._leave))
-        return super().__enter__()
-
-    def __exit__(self, *error: Any) -> Any:
-        for hook in self._hooks:
-            hook.remove()
-        return super().__exit__(*error)
-
-    def _enter(self, path: str, *_: Any) -> None:
-        self._stack.append(path)
-
-    def _leave(self, *_: Any) -> None:
-        self._stack.pop()
-
-    def begin(self, phase: str) -> None:
-        """What follows belongs to this phase."""
-        self.phase = phase
-        self.marks[phase] = self.clock
-
-    def hold(self, tensors: Sequence[Tensor]) -> None:
-        """Count tensors that are there already."""
-        for tensor in tensors:
-            storage = tensor.untyped_storage()
-            key = storage._cdata
-            if key not in self._living:
-                life = Life(storage.nbytes(), self.clock, self._stack[-1] if self._stack else "", self.phase)
-                self.lives.append(life)
-                end = functools.partial(self._end, key, life)
-                self._living[key] = (weakref.ref(storage, end), life)
-
-    def _end(self, key: int, life: Life, _: Any) -> None:
-        life.died = self.clock
-        if key in self._living and self._living[key][1] is life:
-            del self._living[key]
-
-    def label(self, kind: str, tensors: Sequence[Tensor]) -> None:
-        """Say what the storages of these tensors are, unless it is known."""
-        for tensor in tensors:
-            entry = self._living.get(tensor.untyped_storage()._cdata)
-            if entry is not None and not entry[1].kind:
-                entry[1].kind = kind
-
-    def path_at(self, clock: int) -> str:
-        """The module at work when an operation ran; none in the backward pass."""
-        return self._at[clock - 1] if 0 < clock <= len(self._at) else ""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        output = func(*args, **(kwargs or {}))
-        self.clock += 1
-        self._at.append(self._stack[-1] if self._stack else "")
-        self.hold([leaf for leaf in leaves(output) if isinstance(leaf, Tensor)])
-        if func in _NORMALISATIONS and any(isinstance(arg, Tensor) and arg.dtype == torch.float32 for arg in args):
-            # The kernels keep mean and deviation in float32; torch's shape functions say the input's type.
-            for statistic in output[1:]:
-                self._living[statistic.untyped_storage()._cdata][1].size = 4 * statistic.numel()
-        return output
-
-    def totals(self, start: int = 0, kind: str | None = None) -> list[int]:
-        """The bytes held after each operation from `start` on, of one kind or of all."""
-        changes = [0] * (self.clock + 2)
-        for life in self.lives:
-            if kind is not None and life.kind != kind:
-                continue
-            changes[life.born] += life.size
-            if life.died <= self.clock:
-                changes[int(life.died) + 1] -= life.size
-        return list(itertools.accumulate(changes[: self.clock + 1]))[start:]
-
-
-def step(
-    module: nn.Module,
-    inputs: Tensor,
-    optimizer: torch.optim.Optimizer,
-    loss: Callable[[Any], Tensor],
-    autocast: Callable[[], Any],
-    tracker: Tracker,
-) -> None:
-    """One step of training, as loops do it: gradients are cleared at its start."""
-    tracker.hold([*module.parameters(), *module.buffers(), inputs])
-    tracker.label("parameters", list(module.parameters()))
-    tracker.label("buffers", list(module.buffers()))
-    tracker.label("inputs", [inputs])
-    optimizer.zero_grad()
-    tracker.begin(PHASES[0])
-    with autocast():
-        value = loss(module(inputs))
-    tracker.begin(PHASES[1])
-    value.backward()
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    tracker.label("gradients", gradients)
-    tracker.begin(PHASES[2])
-    optimizer.step()
-    states = [state.values() for state in optimizer.state.values()]
-    tracker.label("optimizer state", [tensor for state in states for tensor in state if isinstance(tensor, Tensor)])
-
-
-def default_loss(output: Any) -> Tensor:
-    """Cross-entropy of (batch, classes), else the sum of the outputs."""
-    if isinstance(output, Mapping):
-        output = list(output.values())
-    if isinstance(output, (list, tuple)):
-        return torch.stack([part.float().sum() for part in output if isinstance(part, Tensor)]).sum()
-    if output.ndim == 2:
-        return F.cross_entropy(output, torch.zeros(len(output), dtype=torch.int64))
-    return output.float().sum()
+    return _Setting(module, call, call.batch_size, bind, precision, loss or default_loss, device, checkpoint).trace()
 
 
 def parse_size(size: str | int) -> int:
@@ -371,34 +266,106 @@ def parse_size(size: str | int) -> int:
         raise ArgumentError(f"{size!r} is no size; expected bytes or a text such as '24GB'.") from None
 
 
+@dataclass(frozen=True)
+class _Setting:
+    """All that a prediction depends on."""
+
+    module: nn.Module
+    call: Call
+    batch_size: int
+    bind: Callable[[list[nn.Parameter]], torch.optim.Optimizer]
+    precision: str
+    loss: Callable[[Any], Tensor]
+    device: str
+    checkpoint: bool
+
+    def trace(self) -> Memory:
+        """Run an evaluation and two steps on fake tensors."""
+        on_cuda = self.device == "cuda"
+        with (
+            FakeTensorMode(),
+            torch.random.fork_rng(devices=[]),
+            torch._C.DisableTorchFunction(),  # a default device of the caller's; attention's fast path runs without one
+            cuda.kernels() if on_cuda else nullcontext(),
+        ):
+            shadow, _ = shadow_of(self.module, _like)
+            if self.checkpoint:
+                checkpointing.apply(shadow)
+            call = self._call()
+            tracker = inference = Tracker(shadow.eval(), on_cuda)
+            start = 0
+            try:
+                with inference:
+                    evaluate(shadow, call, self._autocast, inference)
+                trained = [parameter for parameter in shadow.parameters() if parameter.requires_grad]
+                if trained:
+                    bound = cuda.in_one_go(self.bind(trained)) if on_cuda else self.bind(trained)
+                    tracker = Tracker(shadow.train(), on_cuda)
+                    with tracker:
+                        step(shadow, call, bound, self.loss, self._autocast, tracker)
+                        start = tracker.clock
+                        step(shadow, call, bound, self.loss, self._autocast, tracker)
+            except (ArgumentError, ShapeError):
+                raise
+            except Exception as error:
+                raise self._explained(error, tracker) from error
+        return self._account(tracker, start, inference)
+
+    def _call(self) -> Call:
+        """The arguments on fake tensors, with the batch that is asked for."""
+        given = self.call.batch_size
+
+        def made(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor):
+                return leaf
+            whole = leaf.ndim and len(leaf) == given
+            return torch.empty((self.batch_size, *leaf.shape[1:]) if whole else leaf.shape, dtype=leaf.dtype)
+
+        return self.call.map(made)
+
+    def _autocast(self) -> Any:
+        return torch.autocast("cpu", torch.bfloat16) if self.precision == "bf16" else nullcontext()
+
+    def _explained(self, error: Exception, tracker: Tracker) -> Exception:
+        where = tracker.origin(error) or "The module"
+        if isinstance(error, _NEEDS_VALUES):
+            operation = f"{error.func} " if hasattr(error, "func") else ""
+            return ArgumentError(
+                f"{where} needs the values of its tensors ({operation}cannot run without them, as in .item(), `if "
+                "tensor:` or a selection by a mask). Memory is predicted from shapes alone: account for the parts "
+                "that need no values."
+            )
+        shapes = ", ".join(str((self.batch_size, *tensor.shape[1:])) for tensor in self.call.tensors)
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return ShapeError(f"The module could not be traced on {shapes}: {where} broke: {reason}")
+
+    def _account(self, tracker: Tracker, start: int, inference: Tracker) -> Memory:
+        totals = tracker.totals(start)
+        peak = max(totals)
+        clock = start + totals.index(peak)
+        for life in tracker.lives:
+            life.kind = life.kind or ("activations" if life.phase == PHASES[0] else "temporaries")
+        held = [life for life in tracker.lives if life.born <= clock <= life.died]
+        holders: dict[str, int] = {}
+        for life in held:
+            if life.kind == "activations":
+                holders[life.path] = holders.get(life.path, 0) + life.size
+        marks = tracker.marks or {"inference": 0}
+        return Memory(
+            batch_size=self.batch_size,
+            device=self.device,
+            peak_bytes=peak,
+            peak_phase=max((begin, phase) for phase, begin in marks.items() if begin <= clock)[1],
+            peak_path=tracker.path_at(clock),
+            at_peak={kind: sum(life.size for life in held if life.kind == kind) for kind in KINDS},
+            holders=dict(sorted(holders.items(), key=lambda item: -item[1])),
+            inference_bytes=max(inference.totals()),
+            timeline={kind: tracker.totals(start, kind) for kind in KINDS},
+            marks={phase: begin - start for phase, begin in marks.items()},
+            _setting=self,
+        )
+
+
 def _like(tensor: Tensor) -> Tensor:
     """A tensor of the same layout in memory; a fake one where fake tensors are made."""
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype)
-
-
-def _account(
-    tracker: Tracker, start: int, batch_size: int, inference: Tracker, again: Callable[[int], Memory]
-) -> Memory:
-    totals = tracker.totals(start)
-    peak = max(totals)
-    clock = start + totals.index(peak)
-    for life in tracker.lives:
-        life.kind = life.kind or ("activations" if life.phase == PHASES[0] else "temporaries")
-    held = [life for life in tracker.lives if life.born <= clock <= life.died]
-    at_peak = {kind: sum(life.size for life in held if life.kind == kind) for kind in KINDS}
-    holders: dict[str, int] = {}
-    for life in held:
-        if life.kind == "activations":
-            holders[life.path] = holders.get(life.path, 0) + life.size
-    return Memory(
-        batch_size=batch_size,
-        peak_bytes=peak,
-        peak_phase=max((begin, phase) for phase, begin in tracker.marks.items() if begin <= clock)[1],
-        peak_path=tracker.path_at(clock),
-        at_peak=at_peak,
-        holders=dict(sorted(holders.items(), key=lambda item: -item[1])),
-        inference_bytes=max(inference.totals()),
-        timeline={kind: tracker.totals(start, kind) for kind in KINDS},
-        marks={phase: begin - start for phase, begin in tracker.marks.items()},
-        _again=again,
-    )
