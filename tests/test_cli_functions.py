@@ -9,8 +9,8 @@ import torch
 from typer.testing import CliRunner
 
 from striate.cli import app
-from striate.cli.functions import model_from
 from striate.errors import ArgumentError, StriateError
+from striate.sources.functions import model_from
 
 MODELS = """
 import torch

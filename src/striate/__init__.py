@@ -27,6 +27,7 @@ _MODULES = (
     "regularizers",
     "report",
     "schedules",
+    "sources",
     "track",
     "train",
 )
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from striate import regularizers as regularizers
     from striate import report as report
     from striate import schedules as schedules
+    from striate import sources as sources
     from striate import track as track
     from striate import train as train
     from striate.account import compare as compare

@@ -8,6 +8,7 @@
     ├── ShapeError (ValueError)         a shape does not fit the layer or the model
     ├── NotBuiltError (RuntimeError)    a layer or model is used before its input shape is known
     ├── NotCompiledError (RuntimeError) a model is trained or evaluated before `compile`
+    ├── MissingExtraError (ImportError)  an optional package is not installed; the extra that brings it is named
     ├── TrainingError (RuntimeError)    training cannot go on, such as a loss that is not finite
     ├── DataError (ValueError)          data is missing, empty, broken or does not fit its labels
     └── SavedModelError (ValueError)    a saved model cannot be read or written
@@ -43,6 +44,10 @@ class NotBuiltError(StriateError, RuntimeError):
 
 class NotCompiledError(StriateError, RuntimeError):
     """A model is trained or evaluated before `compile` chose its loss."""
+
+
+class MissingExtraError(StriateError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
 
 
 class TrainingError(StriateError, RuntimeError):

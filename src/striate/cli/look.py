@@ -6,62 +6,93 @@ from typing import Annotated
 
 import typer
 
-from striate.cli.options import Classes, InputShape, RunsFolder, WhatModel, numbers
-from striate.shapes import one_of
+from striate.cli.options import RunsFolder, WhatModel, numbers
+
+OwnInput = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        metavar="SIZES",
+        help="The shape of one sample, in the model's own order: 28x28x1, or 3x224x224 for torchvision and timm.",
+        show_default="the model's own, or 28x28x1",
+    ),
+]
+OwnClasses = Annotated[
+    int | None, typer.Option(min=2, help="The number of classes.", show_default="the model's own, or 10")
+]
 
 
 def summary(
     model: WhatModel,
     form: Annotated[
-        str, typer.Option("--format", help="layers, or every module with its operations: modules, markdown, csv, json.")
-    ] = "layers",
-    input_shape: InputShape = "28x28x1",
-    classes: Classes = 10,
+        str | None,
+        typer.Option(
+            "--format",
+            help="layers, or every module with its operations: modules, markdown, csv, json, html, svg.",
+            show_default="layers of Striate's models, modules of others",
+        ),
+    ] = None,
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="How deep to go into modules inside modules.", show_default="all the way")
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="What to show of each module: parameters,neurons,macs,positions,receptive_field,...",
+            show_default="output_shapes,parameters,neurons,macs",
+        ),
+    ] = None,
+    all_operations: Annotated[
+        bool, typer.Option("--all-operations", help="Also show the small operations, such as activations.")
+    ] = False,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Samples at once.", show_default="1")] = None,
+    output: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write it to a file.", show_default="printed")
+    ] = None,
+    input_shape: OwnInput = None,
+    classes: OwnClasses = None,
     runs_folder: RunsFolder = "runs",
 ) -> None:
     """Show the layers of a model, what they give and what they cost."""
-    from striate.account import count
-    from striate.cli.trained import find_model
+    from striate.cli import looking
 
-    forms = {"modules": "text", "markdown": "to_markdown", "csv": "to_csv", "json": "to_json"}
-    one_of(form, ("layers", *forms), "--format")
-    found = find_model(model, input_shape, classes, runs_folder)
-    if form == "layers":
-        found.summary(print_fn=typer.echo)
-    else:
-        ledger = count(found, [layer.shape for layer in found.input_layers])
-        typer.echo(getattr(ledger, forms[form])().rstrip("\n"))
+    asked = looking.Asked(form, depth, columns, all_operations, batch_size)
+    looking.summarise(model, asked, output, input_shape, classes, runs_folder)
 
 
 def explain(
     model: WhatModel,
     layer: Annotated[
-        str | None, typer.Argument(metavar="LAYER", help="One layer's name.", show_default="all layers")
+        str | None,
+        typer.Argument(
+            metavar="LAYER",
+            help="One layer's name, or a module's: layer1.0.conv1.",
+            show_default="all layers",
+        ),
     ] = None,
-    input_shape: InputShape = "28x28x1",
-    classes: Classes = 10,
+    input_shape: OwnInput = None,
+    classes: OwnClasses = None,
     runs_folder: RunsFolder = "runs",
 ) -> None:
     """Work out the parameters and neurons of a model, layer by layer."""
-    from striate.cli.trained import find_model
+    from striate.cli import looking
 
-    found = find_model(model, input_shape, classes, runs_folder)
-    typer.echo((found if layer is None else found.get_layer(layer)).explain())
+    looking.explain(model, layer, input_shape, classes, runs_folder)
 
 
 def compare(
     first: WhatModel,
     second: WhatModel,
-    input_shape: InputShape = "28x28x1",
-    classes: Classes = 10,
+    input_shape: OwnInput = None,
+    classes: OwnClasses = None,
     runs_folder: RunsFolder = "runs",
 ) -> None:
     """Compare two models: what each costs, and what shared weights save."""
     from striate import account
-    from striate.cli.trained import find_model
+    from striate.cli.trained import find_source
 
-    models = (find_model(name, input_shape, classes, runs_folder) for name in (first, second))
-    a, b = (account.count(model, [layer.shape for layer in model.input_layers]) for model in models)
+    a, b = (find_source(name, input_shape, classes, runs_folder).ledger() for name in (first, second))
     typer.echo(account.compare(a, b, names=(first, second)).text())
 
 
@@ -77,16 +108,16 @@ def memory(
     picture: Annotated[
         str | None, typer.Option(metavar="FILE", help="Draw the step: memory.png.", show_default="not drawn")
     ] = None,
-    input_shape: InputShape = "28x28x1",
-    classes: Classes = 10,
+    input_shape: OwnInput = None,
+    classes: OwnClasses = None,
     runs_folder: RunsFolder = "runs",
 ) -> None:
     """Predict the memory of a training step, without allocating it."""
     from striate import account
-    from striate.cli.trained import find_model
+    from striate.cli.trained import find_source
 
-    found = find_model(model, input_shape, classes, runs_folder)
-    result = account.memory(found, found.input_layers[0].shape, batch_size, optimizer, precision)
+    found = find_source(model, input_shape, classes, runs_folder)
+    result = account.memory(found.network(), inputs=found.batch(batch_size), optimizer=optimizer, precision=precision)
     lines = [result.text()]
     if gpu is not None:
         lines.append(f"The largest batch whose tensors fit into {gpu}: {result.max_batch_size(gpu):,}")

@@ -14,7 +14,11 @@ WhatModel = Annotated[
     str,
     typer.Argument(
         metavar="MODEL",
-        help="A small network (perceptron, dense, lenet, cnn, rnn), a run, a saved model, or path.py:function.",
+        help=(
+            "A small network (perceptron, dense, lenet, cnn, rnn), also for a data set (dense-mnist); "
+            "torchvision:NAME, timm:NAME, path.py:function; a run, a file (.safetensors, .pt2, .onnx, .keras), or a "
+            "folder of Hugging Face."
+        ),
         show_default=False,
     ),
 ]

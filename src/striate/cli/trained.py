@@ -13,9 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as bytes_to_tensors
 from safetensors.torch import save as tensors_to_bytes
 
-from striate import _files, models
-from striate._registry import suggestion
-from striate.cli.functions import find, is_function, model_from
+from striate import _files, models, sources
 from striate.cli.options import sizes
 from striate.data import Dataset
 from striate.errors import (
@@ -29,6 +27,8 @@ from striate.errors import (
 )
 from striate.models import Model, small
 from striate.shapes import text
+from striate.sources import Source, small_networks
+from striate.sources.functions import find, is_function, model_from
 from striate.track import Run, list_runs, open_run
 from striate.train import Trainer
 
@@ -163,25 +163,34 @@ def _from_weights(path: Path, config: dict[str, Any]) -> Model:
     return model
 
 
-def find_model(name: str, input_shape: str, classes: int, runs_folder: str) -> Model:
-    """A model by what people call it: a small network, a function, a file, a run.
+def find_source(name: str, input_shape: str | None, classes: int | None, runs_folder: str) -> Source:
+    """A model by what people call it: a run, or what `striate.sources.find` knows.
 
     Raises:
         UnknownNameError: it is none of them.
     """
-    shape = sizes(input_shape, "--input")
-    if name in small.names():
-        # As for training: two classes have one output between them.
-        return small.build(name, shape, *((1, "binary") if classes == 2 else (classes, "multiclass")))
-    if is_function(name):
-        return model_from(name, shape, classes, rescale=len(shape) == 3)
-    if Path(name).is_file():
-        return models.load(name)
+    shape = None if input_shape is None else sizes(input_shape, "--input")
+    if name not in small_networks.names() and _is_run(name, runs_folder):
+        return sources.of_model(name, "run", open_trained(name, runs_folder).model)
+    return sources.find(name, shape, classes, others=[run.name for run in list_runs(runs_folder)])
+
+
+def _is_run(name: str, runs_folder: str) -> bool:
+    """Whether there is such a run; a folder of Hugging Face has a config.json too, of another kind."""
     try:
-        return open_trained(name, runs_folder).model
-    except UnknownNameError as error:
-        known = [*small.names(), *(run.name for run in list_runs(runs_folder))]
-        raise UnknownNameError(
-            f"Unknown model {name!r}.{suggestion(name, known)} Expected a small network ({', '.join(small.names())}), "
-            "a run, a file that model.save wrote, or path.py:function."
-        ) from error
+        return "created" in open_run(name, runs_folder).config
+    except UnknownNameError:
+        return False
+
+
+def find_model(name: str, input_shape: str, classes: int, runs_folder: str) -> Model:
+    """A model of Striate's own layers, by what people call it.
+
+    Raises:
+        UnknownNameError: there is no such model.
+        ArgumentError: it is not made of Striate's layers.
+    """
+    source = find_source(name, input_shape, classes, runs_folder)
+    if not isinstance(source.module, Model):
+        raise ArgumentError(f"{name} is no model of Striate's own layers ({source.family}).")
+    return source.module

@@ -15,16 +15,18 @@ import typer
 
 from striate import __version__, optimizers
 from striate._registry import suggestion
+from striate.account.capacity import Capacity, capacity
 from striate.callbacks import CSVLogger
 from striate.cli import reading
 from striate.cli.errors import INTERRUPTED
-from striate.cli.functions import absolute, is_function
 from striate.cli.options import sizes
 from striate.cli.reading import Parts
 from striate.cli.trained import Outputs, check_name, holds_bytes, make_model, num_outputs, outputs_of, predict, save
+from striate.data import Dataset
 from striate.errors import ArgumentError
 from striate.models import Model
 from striate.schedules import OneCycle
+from striate.sources.functions import absolute, is_function
 from striate.track import Run, create_run
 from striate.train import Trainer
 from striate.train.policy import Choice
@@ -142,6 +144,7 @@ def _train_and_test(trainer: Trainer, model: Model, recipe: Recipe, parts: Parts
         summary="\n".join(lines),
         formulas=model.explain(),
         config=config,
+        capacity=_capacity(model, parts.train),
     )
     result = report.result
     report.write(run.report_file)
@@ -162,6 +165,11 @@ def _train_and_test(trainer: Trainer, model: Model, recipe: Recipe, parts: Parts
         f"  striate explain {folder}\n"
         "  striate runs"
     )
+
+
+def _capacity(model: Model, train: Dataset) -> Capacity:
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return capacity((trained, model.count_neurons() or 0), len(train), len(train.class_names) or None)
 
 
 def _loss(outputs: Outputs, parts: Parts) -> str:
