@@ -32,6 +32,7 @@ Commands:
   explain   Work out the parameters and neurons of a model, layer by layer.
   compare   Compare two models: what each costs, and what shared weights save.
   memory    Predict the memory of a training step, without allocating it.
+  budget    Find networks for a budget, or changes that meet it.
   neuron    Work out one artificial neuron, term by term.
   runs      List all runs, the newest first.
 """,
@@ -116,17 +117,30 @@ Usage: striate summary [OPTIONS] {MODEL}
   Show the layers of a model, what they give and what they cost.
 
 Arguments:
-  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), a run, a
-               saved model, or path.py:function.  [required]
+  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), also for a
+               data set (dense-mnist); torchvision:NAME, timm:NAME,
+               path.py:function; a run, a file (.safetensors, .pt2, .onnx,
+               .keras), or a folder of Hugging Face.  [required]
 
 Options:
-  --format <str>         layers, or every module with its operations: modules,
-                         markdown, csv, json.  [default: layers]
-  --input SIZES          The shape of one sample, for a small network or a
-                         function.  [default: 28x28x1]
-  --classes <int range>  The number of classes, likewise.  [default: 10; x>=2]
-  --runs-folder <str>    The folder of all runs.  [default: runs]
-  --help                 Show this message and exit.
+  --format <str>            layers, or every module with its operations:
+                            modules, markdown, csv, json, html, svg.  [default:
+                            (layers of Striate's models, modules of others)]
+  --depth <int range>       How deep to go into modules inside modules.
+                            [default: (all the way); x>=1]
+  --columns NAMES           What to show of each module: parameters,neurons,macs
+                            ,positions,receptive_field,...  [default:
+                            (output_shapes,parameters,neurons,macs)]
+  --all-operations          Also show the small operations, such as activations.
+  --batch-size <int range>  Samples at once.  [default: (1); x>=1]
+  --output FILE             Write it to a file.  [default: (printed)]
+  --input SIZES             The shape of one sample, in the model's own order:
+                            28x28x1, or 3x224x224 for torchvision and timm.
+                            [default: (the model's own, or 28x28x1)]
+  --classes <int range>     The number of classes.  [default: (the model's own,
+                            or 10); x>=2]
+  --runs-folder <str>       The folder of all runs.  [default: runs]
+  --help                    Show this message and exit.
 """,
     "explain": """
 Usage: striate explain [OPTIONS] {MODEL} [LAYER]
@@ -134,14 +148,19 @@ Usage: striate explain [OPTIONS] {MODEL} [LAYER]
   Work out the parameters and neurons of a model, layer by layer.
 
 Arguments:
-  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), a run, a
-               saved model, or path.py:function.  [required]
-  LAYER <str>  One layer's name.  [default: (all layers)]
+  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), also for a
+               data set (dense-mnist); torchvision:NAME, timm:NAME,
+               path.py:function; a run, a file (.safetensors, .pt2, .onnx,
+               .keras), or a folder of Hugging Face.  [required]
+  LAYER <str>  One layer's name, or a module's: layer1.0.conv1.  [default: (all
+               layers)]
 
 Options:
-  --input SIZES          The shape of one sample, for a small network or a
-                         function.  [default: 28x28x1]
-  --classes <int range>  The number of classes, likewise.  [default: 10; x>=2]
+  --input SIZES          The shape of one sample, in the model's own order:
+                         28x28x1, or 3x224x224 for torchvision and timm.
+                         [default: (the model's own, or 28x28x1)]
+  --classes <int range>  The number of classes.  [default: (the model's own, or
+                         10); x>=2]
   --runs-folder <str>    The folder of all runs.  [default: runs]
   --help                 Show this message and exit.
 """,
@@ -151,15 +170,21 @@ Usage: striate compare [OPTIONS] {MODEL} {MODEL}
   Compare two models: what each costs, and what shared weights save.
 
 Arguments:
-  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), a run, a
-               saved model, or path.py:function.  [required]
-  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), a run, a
-               saved model, or path.py:function.  [required]
+  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), also for a
+               data set (dense-mnist); torchvision:NAME, timm:NAME,
+               path.py:function; a run, a file (.safetensors, .pt2, .onnx,
+               .keras), or a folder of Hugging Face.  [required]
+  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), also for a
+               data set (dense-mnist); torchvision:NAME, timm:NAME,
+               path.py:function; a run, a file (.safetensors, .pt2, .onnx,
+               .keras), or a folder of Hugging Face.  [required]
 
 Options:
-  --input SIZES          The shape of one sample, for a small network or a
-                         function.  [default: 28x28x1]
-  --classes <int range>  The number of classes, likewise.  [default: 10; x>=2]
+  --input SIZES          The shape of one sample, in the model's own order:
+                         28x28x1, or 3x224x224 for torchvision and timm.
+                         [default: (the model's own, or 28x28x1)]
+  --classes <int range>  The number of classes.  [default: (the model's own, or
+                         10); x>=2]
   --runs-folder <str>    The folder of all runs.  [default: runs]
   --help                 Show this message and exit.
 """,
@@ -169,8 +194,10 @@ Usage: striate memory [OPTIONS] {MODEL}
   Predict the memory of a training step, without allocating it.
 
 Arguments:
-  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), a run, a
-               saved model, or path.py:function.  [required]
+  MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), also for a
+               data set (dense-mnist); torchvision:NAME, timm:NAME,
+               path.py:function; a run, a file (.safetensors, .pt2, .onnx,
+               .keras), or a folder of Hugging Face.  [required]
 
 Options:
   --batch-size <int range>  Samples in a step.  [default: 32; x>=1]
@@ -181,10 +208,40 @@ Options:
   --gpu SIZE                Find the largest batch that fits: 24GB.  [default:
                             (not asked)]
   --picture FILE            Draw the step: memory.png.  [default: (not drawn)]
-  --input SIZES             The shape of one sample, for a small network or a
-                            function.  [default: 28x28x1]
-  --classes <int range>     The number of classes, likewise.  [default: 10;
-                            x>=2]
+  --input SIZES             The shape of one sample, in the model's own order:
+                            28x28x1, or 3x224x224 for torchvision and timm.
+                            [default: (the model's own, or 28x28x1)]
+  --classes <int range>     The number of classes.  [default: (the model's own,
+                            or 10); x>=2]
+  --runs-folder <str>       The folder of all runs.  [default: runs]
+  --help                    Show this message and exit.
+""",
+    "budget": """
+Usage: striate budget [OPTIONS] [MODEL]
+
+  Find networks for a budget, or changes that meet it.
+
+  Give at least one limit. What --output writes can be trained as it is: striate
+  train DATA --model model.py:build
+
+Arguments:
+  MODEL <str>  A model that is over the budget, as for summary: lenet, a run,
+               timm:NAME, a file, ...  [default: (propose new ones)]
+
+Options:
+  --params COUNT            Learned parameters: 100k, 1.5M.  [default: (no
+                            limit)]
+  --macs COUNT              Multiply-accumulates for one sample: 20M.  [default:
+                            (no limit)]
+  --memory SIZE             Peak of a training step: 8GB.  [default: (no limit)]
+  --batch-size <int range>  Samples in that step.  [default: 32; x>=1]
+  --input SIZES             The shape of one sample, in the model's own order:
+                            28x28x1, or 3x224x224 for torchvision and timm.
+                            [default: (the model's own, or 28x28x1)]
+  --classes <int range>     The number of classes.  [default: (the model's own,
+                            or 10); x>=2]
+  --code N                  Which proposal's code to show.  [default: 1; x>=1]
+  --output FILE             Write that code into a new file.  [default: (shown)]
   --runs-folder <str>       The folder of all runs.  [default: runs]
   --help                    Show this message and exit.
 """,

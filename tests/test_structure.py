@@ -13,7 +13,7 @@ import striate
 
 SOURCE = Path(striate.__file__).parent
 LEVELS = [
-    {"errors", "shapes", "_registry", "_nested", "_files"},
+    {"errors", "shapes", "_registry", "_nested", "_files", "_lazy"},
     {
         "neuron",
         "activations",
@@ -34,7 +34,8 @@ LEVELS = [
     {"layers", "callbacks"},
     {"train"},
     {"models"},
-    {"report"},
+    {"sources"},
+    {"report", "budget"},
     {"cli", "__main__"},
 ]
 LEVEL = {name: number for number, names in enumerate(LEVELS) for name in names}

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from striate import __version__
+from striate.cli.budget import budget
 from striate.cli.errors import Group
 from striate.cli.look import compare, explain, memory, neuron, summary
 from striate.cli.runs import runs
@@ -45,7 +46,7 @@ def start(
     """
 
 
-for command in (train, evaluate, predict, summary, explain, compare, memory, neuron, runs):
+for command in (train, evaluate, predict, summary, explain, compare, memory, budget, neuron, runs):
     app.command()(command)
 
 

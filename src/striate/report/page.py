@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from striate import _files
+from striate.account.capacity import Capacity, per_example
 from striate.data import Dataset
 from striate.report import figures, images
 from striate.report.figures import Picture, percent
@@ -39,6 +40,7 @@ class Report:
         summary: the model's summary.
         formulas: what `model.explain()` says.
         config: what the run was asked for.
+        capacity: the model's size against its training data.
 
     Raises:
         ShapeError: the predictions do not fit the test part.
@@ -62,6 +64,7 @@ class Report:
     summary: str = ""
     formulas: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
+    capacity: Capacity | None = None
 
     @cached_property
     def result(self) -> Classification | Regression:
@@ -103,6 +106,8 @@ class Report:
         if self.summary:
             formulas = f"<details><summary>Every formula, worked out</summary>{_preformatted(self.formulas)}</details>"
             yield _section("Model", "", _preformatted(self.summary), formulas if self.formulas else "")
+        if self.capacity:
+            yield self._capacity(self.capacity)
         if self.data.skipped:
             yield self._skipped()
         if self.config:
@@ -206,6 +211,12 @@ class Report:
                 f'<span class="quiet">{probability}</span></li>'
             )
         return f'<ul class="grid" style="--image: {max(96, pictures[0].width)}px">{"".join(items)}</ul>'
+
+    @staticmethod
+    def _capacity(capacity: Capacity) -> str:
+        ratios = {"Parameters": capacity.parameters_per_example, "Neurons": capacity.neurons_per_example}
+        rows = _pairs((f"{name} per training example", per_example(ratio)) for name, ratio in ratios.items())
+        return _section("Capacity against data", capacity.sentence(), _table([], rows))
 
     def _skipped(self) -> str:
         skipped = self.data.skipped
