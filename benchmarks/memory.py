@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import striate
-from striate.account.tracker import default_loss
+from striate.account.peak.tracker import default_loss
 
 CONFIGURATIONS = {  # model: batch
     "resnet50": 8,

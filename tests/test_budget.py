@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import striate
 from striate.budget import DenseDesign, ImageDesign, Limits, propose, score, shrink
+from striate.budget.channels import read
 from striate.budget.designs import stage_limit
-from striate.budget.flow import read
 from striate.budget.limits import amount
 from striate.cli import app
 from striate.errors import ArgumentError, ShapeError

@@ -362,6 +362,20 @@ class TestTheFlowOfData:
         assert steps[4].operations == ["aten.add"]
         assert steps[1].output_shapes == [(1, 4)]
 
+    def test_views_do_not_hide_who_made_what_they_view(self):
+        class Block(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.norm, self.layer = nn.LayerNorm(4), nn.Linear(4, 4)
+
+            def forward(self, x):
+                x = self.norm(x)
+                return x + self.layer(x), x  # the layer makes a matrix of the sequence, in place
+
+        ledger = count(Block(), (3, 4))
+        assert [(step.path, step.inputs) for step in ledger.steps] == [("norm", [INPUT]), ("layer", [0]), ("", [0, 1])]
+        assert ledger.outputs == [2, 0]
+
     def test_a_module_called_again_is_a_step_again(self):
         layer = nn.Linear(4, 4)
         steps = count(nn.Sequential(layer, nn.ReLU(), layer), (4,)).steps

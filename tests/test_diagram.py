@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from striate.account import count
-from striate.account.diagram import ledger_svg
-from striate.account.flow import flow
-from striate.account.layered import Box, Edge, layout
+from striate.account.drawn.diagram import ledger_svg
+from striate.account.drawn.flow import flow
+from striate.account.drawn.layered import Box, Edge, layout
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from striate.account import count
-from striate.account.page import ledger_page
-from striate.account.tree import tree
+from striate.account.drawn.page import ledger_page
+from striate.account.drawn.tree import tree
 from striate.models import small
 
 VOID = {"meta", "link"}

@@ -11,11 +11,10 @@ from torch.utils.checkpoint import checkpoint
 from typer.testing import CliRunner
 
 import striate
-from striate.account import checkpointing
-from striate.account.kernels import workspace_bytes
-from striate.account.peak import memory, parse_size
 from striate.account.arguments import Call
-from striate.account.tracker import Tracker, default_loss, evaluate, step
+from striate.account.peak import checkpointing, memory, parse_size
+from striate.account.peak.kernels import workspace_bytes
+from striate.account.peak.tracker import Tracker, default_loss, evaluate, step
 from striate.cli import app
 from striate.errors import ArgumentError, ShapeError
 from tests.models.test_model import small_cnn

@@ -8,8 +8,7 @@ from torch import nn
 
 from striate.account import count
 from striate.errors import ArgumentError, SavedModelError, ShapeError, UnknownNameError
-from striate.sources import onnx as sources_onnx
-from striate.sources.onnx import read_onnx
+from striate.sources.onnx import read_onnx, walk
 
 onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
@@ -334,7 +333,7 @@ class TestInside:
 
         with pytest.raises(SavedModelError, match="more than 50 deep"):
             ledger_of(model([function("f0", "f0")]))
-        monkeypatch.setattr(sources_onnx, "_MOST_CALLED", 500)
+        monkeypatch.setattr(walk, "_MOST_CALLED", 500)
         with pytest.raises(SavedModelError, match="over 500 nodes"):
             ledger_of(model([function(f"f{level}", f"f{level + 1}") for level in range(40)]))
 

@@ -161,7 +161,7 @@ class Comparison:
 
     def to_html(self) -> str:
         """The comparison as a page: totals, every layer side by side with bars, and what shared weights save."""
-        from striate.account.comparison_page import comparison_page
+        from striate.account.drawn.comparison_page import comparison_page
 
         return comparison_page(self)
 
@@ -171,7 +171,7 @@ class Comparison:
         Raises:
             ArgumentError: the file's name ends otherwise, or it cannot be written.
         """
-        from striate.account.comparison_picture import save
+        from striate.account.drawn.comparison_picture import save
 
         save(self, path)
 

@@ -97,12 +97,23 @@ class _Broke(Exception):
 
 
 @dataclass
-class _Made:
-    """A storage: the module that made it, the step that wrote or viewed it last, what its values see of the input."""
+class _Value:
+    """What a tensor holds: which step wrote or viewed it last, and what it sees of the input."""
 
-    path: str | None  # the model's inputs have none
     step: int
     field: Field
+
+
+class _Storage:
+    """A storage: the module that made it, and its tensors, each by its place and shape in it."""
+
+    def __init__(self, path: str | None, value: _Value) -> None:
+        self.path = path  # the model's inputs have none
+        self.whole = value
+        self.views: dict[Any, _Value] = {}
+
+    def value(self, tensor: Tensor) -> _Value:
+        return self.views.get(_place(tensor), self.whole)
 
 
 class Counting(TorchDispatchMode):
@@ -123,7 +134,7 @@ class Counting(TorchDispatchMode):
         # tensors are held, so that no other one gets the same storage.
         self.own: dict[int, tuple[Tensor, bool]] = {}
         self.kept: dict[int, Tensor] = {}
-        self.made: dict[int, _Made] = {}
+        self.made: dict[int, _Storage] = {}
         self.steps: list[Step] = []
         self.step_ended = True
         self.counted_weights: set[Any] = set()
@@ -139,18 +150,19 @@ class Counting(TorchDispatchMode):
             part.register_forward_hook(self._leave(path), always_call=False)
         call = call.map(self._placed)
         self.batch = call.batch_size
-        self.made = {_storage(tensor): _Made(None, INPUT, Source()) for tensor in call.tensors}
+        self.made = {_storage(tensor): _Storage(None, _Value(INPUT, Source())) for tensor in call.tensors}
         self._count_parameters()
         keeping = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
         with self._quiet(), WholeKernels(self), keeping, self:
             try:
-                output = shadow(*call.args, **call.kwargs)  # held: its graph holds what is kept for the backward pass
+                output = shadow(*call.args, **call.kwargs)  # its graph holds what is kept for the backward pass
             except Exception as error:
                 raise self._broke(error) from error
-        del output
+        given = [leaf for leaf in leaves(output) if isinstance(leaf, Tensor) and _storage(leaf) in self.made]
+        outputs = dict.fromkeys(self.made[_storage(tensor)].value(tensor).step for tensor in given)
         parameters = self.module.named_parameters()
         unused = [name for name, parameter in parameters if id(twins[id(parameter)]) not in self.used]
-        return Ledger(self.entries, self.unknown, self.known_calls, unused, self.steps)
+        return Ledger(self.entries, self.unknown, self.known_calls, unused, self.steps, list(outputs))
 
     def _broke(self, error: Exception) -> _Broke:
         """Where the module broke, on what, what is expected there, and the summary up to there."""
@@ -218,8 +230,9 @@ class Counting(TorchDispatchMode):
             tensors = [leaf for leaf in leaves(output) if isinstance(leaf, Tensor)]
             entry.output_shapes = [tuple(tensor.shape) for tensor in tensors]
             made = self.made.get(_storage(tensors[0])) if tensors else None
-            if made is not None and isinstance(made.field, ReceptiveField):
-                entry.receptive_field = made.field
+            field = made.value(tensors[0]).field if made else None
+            if isinstance(field, ReceptiveField):
+                entry.receptive_field = field
 
         return hook
 
@@ -241,12 +254,12 @@ class Counting(TorchDispatchMode):
                 if self.own[storage][1]:
                     learned.append(tensor)
             elif storage in self.made:
-                made.append(self.made[storage])
+                made.append(self.made[storage].value(tensor))
         if tensors and len(own) == len(tensors):  # made of weights alone, such as a normalised kernel
             for result in results:
                 self.own.setdefault(_storage(result), (result, bool(learned)))
         else:
-            self._follow(name, output, results, args, made)
+            self._follow(func, name, output, results, args, made)
         if cost is None:
             self.unknown[name] = self.unknown.get(name, 0) + 1
             return output
@@ -265,24 +278,30 @@ class Counting(TorchDispatchMode):
 
     # What flows ----------------------------------------------------------------------------------------------------
 
-    def _follow(self, name: str, output: Any, results: list[Tensor], args: Any, made: list[_Made]) -> None:
+    def _follow(self, func: Any, name: str, output: Any, results: list[Tensor], args: Any, read: list[_Value]) -> None:
         """Enter an operation into the flow of data: in which step it ran, on what, and what its output sees."""
         if self.step_ended:
             self.steps.append(Step(self.stack[-1]))
             self.step_ended = False
         index, step = len(self.steps) - 1, self.steps[-1]
         step.operations.append(name)
-        for source in made:
-            if source.step != index and source.step not in step.inputs:
-                step.inputs.append(source.step)
+        for value in read:
+            if value.step != index and value.step not in step.inputs:
+                step.inputs.append(value.step)
         step.output_shapes = [tuple(result.shape) for result in results]
-        name = name.removeprefix("aten.").removesuffix("_")
-        field = receptive.after(name, output, args, [source.field for source in made], self.batch)
+        plain = name.removeprefix("aten.").removesuffix("_")
+        made = _Value(index, receptive.after(plain, output, args, [value.field for value in read], self.batch))
+        changes = func._schema.is_mutable
+        views = changes or any(result.alias_info is not None for result in func._schema.returns)
         for result in results:
-            storage = _storage(result)
-            before = next((source for source in made if source is self.made.get(storage)), None)
-            self.made[storage] = _Made(before.path if before else step.path, index, field)
-        if name == "native_batch_norm" and not args[5]:
+            storage = self.made.get(_storage(result)) if views else None
+            if storage is None:
+                self.made[_storage(result)] = _Storage(step.path, made)
+            elif changes:
+                storage.whole, storage.views = made, {}
+            else:
+                storage.views.setdefault(_place(result), made)
+        if plain == "native_batch_norm" and not args[5]:
             for statistic in results[1:]:  # evaluated, it makes none; torch's shape function says otherwise
                 del self.made[_storage(statistic)]
 
@@ -367,6 +386,10 @@ class Counting(TorchDispatchMode):
 
 def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
+
+
+def _place(tensor: Tensor) -> Any:
+    return tensor.storage_offset(), tensor.shape, tensor.stride()
 
 
 def _upwards(path: str) -> Iterator[str]:

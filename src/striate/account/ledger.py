@@ -27,6 +27,7 @@ class Ledger:
         known_calls: how many calls of operations were counted or are free.
         unused_parameters: parameters that no operation read.
         steps: the data flow, in the order in which it ran.
+        outputs: the steps whose results the model returned, by index.
         notes: what was done differently than planned.
     """
 
@@ -35,6 +36,7 @@ class Ledger:
     known_calls: int
     unused_parameters: list[str]
     steps: list[Step] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __getitem__(self, path: str) -> Entry:
@@ -135,8 +137,8 @@ class Ledger:
 
         `modules` has one entry for each module, the model itself first (its path is empty), with the attributes of
         `Entry`, its properties among them; what is in a module is part of its numbers. `steps` is the data flow, each
-        with the attributes of `Step`. `unknown` counts the calls of operations that no formula knows. `schema` changes
-        when a name or a meaning does.
+        with the attributes of `Step`, and `outputs` its ends. `unknown` counts the calls of operations that no formula
+        knows. `schema` changes when a name or a meaning does.
         """
         return {
             "schema": SCHEMA,
@@ -146,6 +148,7 @@ class Ledger:
             "unused_parameters": self.unused_parameters,
             "idle": self.idle,
             "steps": [dataclasses.asdict(step) for step in self.steps],
+            "outputs": self.outputs,
             "notes": self.notes,
         }
 
@@ -184,13 +187,13 @@ class Ledger:
 
     def to_html(self, title: str = "The model") -> str:
         """One page: the architecture drawn, with bars for parameters, MACs and activations, and every formula."""
-        from striate.account.page import ledger_page
+        from striate.account.drawn.page import ledger_page
 
         return ledger_page(self, title)
 
     def to_svg(self, title: str = "The model", depth: int | None = None) -> str:
         """The data flow as a graph; `depth` folds what is deeper into one node."""
-        from striate.account.diagram import ledger_svg
+        from striate.account.drawn.diagram import ledger_svg
 
         return ledger_svg(self, title=title, depth=depth)
 

@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from striate.account import Ledger
 from striate.account.entry import short_path
-from striate.budget.flow import Channels, Flow, Product
+from striate.budget.channels import Channels, Flow, Product
 from striate.shapes import times
 
 _FEWEST = 8  # channels, below which a depthwise convolution or a halving makes no sense

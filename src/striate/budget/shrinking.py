@@ -21,7 +21,7 @@ from striate.budget.changes import (
     smaller_kernels,
     tied_embeddings,
 )
-from striate.budget.flow import read
+from striate.budget.channels import read
 from striate.budget.limits import NAMES, Limits, shown
 from striate.errors import ArgumentError, ShapeError
 from striate.shapes import times

@@ -9,9 +9,9 @@ import torch
 
 from striate.account import receptive
 from striate.account.receptive import Field
-from striate.sources.onnx_moves import pads_of
-from striate.sources.onnx_products import paddings
-from striate.sources.onnx_values import Call
+from striate.sources.onnx.moves import pads_of
+from striate.sources.onnx.products import paddings
+from striate.sources.onnx.values import Call
 
 _POINTWISE = "relu"  # each position alone
 # The operation in ATen that mixes positions as an operator does.

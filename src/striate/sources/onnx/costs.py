@@ -10,8 +10,8 @@ from typing import Any
 
 from striate.account.formulas import Cost
 from striate.shapes import times
-from striate.sources.onnx_products import WEIGHT_INPUT, attention_sizes, einsum_labels
-from striate.sources.onnx_values import FLOATS, Call, Shape, Unknown, entering
+from striate.sources.onnx.products import WEIGHT_INPUT, attention_sizes, einsum_labels
+from striate.sources.onnx.values import FLOATS, Call, Shape, Unknown, entering
 
 
 @dataclass(frozen=True)

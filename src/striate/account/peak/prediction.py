@@ -26,13 +26,13 @@ from torch._subclasses.fake_tensor import (
 )
 
 from striate import optimizers
-from striate.account import checkpointing, cuda, memory_picture
 from striate.account.arguments import Call, call_of
 from striate.account.entry import short_path
 from striate.account.keras_modules import as_module
+from striate.account.peak import checkpointing, cuda, picture
+from striate.account.peak.tracker import KINDS, PHASES, Tracker, default_loss, evaluate, step
 from striate.account.shadow import shadow_of
 from striate.account.summary import size_text
-from striate.account.tracker import KINDS, PHASES, Tracker, default_loss, evaluate, step
 from striate.errors import ArgumentError, ShapeError
 from striate.shapes import one_of
 
@@ -131,8 +131,8 @@ class Memory:
     def savings(self) -> list[Saving]:
         """What the usual changes would save, each traced anew by itself; the largest saving first.
 
-        bfloat16 autocast; gradient checkpointing of the repeated blocks (see `striate.account.checkpointing`); SGD with
-        momentum for an optimiser that keeps more; half the batch. Those that do not apply are left out.
+        bfloat16 autocast; gradient checkpointing of the repeated blocks (see `striate.account.peak.checkpointing`);
+        SGD with momentum for an optimiser that keeps more; half the batch. Those that do not apply are left out.
         """
         setting = self._setting
         changes: dict[str, dict[str, Any]] = {}
@@ -191,7 +191,7 @@ class Memory:
         Raises:
             ArgumentError: the file's name ends otherwise, or it cannot be written.
         """
-        memory_picture.save(self, path)
+        picture.save(self, path)
 
 
 def memory(
@@ -210,8 +210,8 @@ def memory(
     """The memory that training and using a module takes, without allocating it.
 
     For `"cpu"` it equals the live tensors of a real step, byte for byte. For `"cuda"` it is predicted on any machine,
-    from what is documented of CUDA's kernels and allocator (see `striate.account.cuda`), and has not been measured on
-    one. Not seen there: the context (some hundred MB), fragmentation, and what kernels take while they run, such as
+    from what is documented of CUDA's kernels and allocator (see `striate.account.peak.cuda`), and has not been measured
+    on one. Not seen there: the context (some hundred MB), fragmentation, and what kernels take while they run, such as
     cuDNN's workspaces. Recurrent layers are taken as a CPU runs them, since what cuDNN keeps is not documented.
 
     Args:
@@ -226,7 +226,7 @@ def memory(
             arguments. Only their shapes and types matter; the first axis of the first tensor is the batch.
         dtype: the type of the inputs, with `input_shape`: `torch.int64` for indices of words.
         device: `"cpu"` or `"cuda"`.
-        checkpoint: run the repeated blocks again in the backward pass; see `striate.account.checkpointing`.
+        checkpoint: run the repeated blocks again in the backward pass; see `striate.account.peak.checkpointing`.
 
     Raises:
         ArgumentError: an argument cannot be used, or the module needs the values of its tensors.

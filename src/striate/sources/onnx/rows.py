@@ -11,10 +11,10 @@ from typing import Any
 from striate.account.entry import INPUT, Entry, Step
 from striate.account.ledger import Ledger
 from striate.account.receptive import ReceptiveField
-from striate.sources.onnx_costs import NodeCost, cost_of_node
-from striate.sources.onnx_file import parts_of, scopes_of, size_bytes
-from striate.sources.onnx_receptive import field_after
-from striate.sources.onnx_values import FLOATS, Call, Shape, Value
+from striate.sources.onnx.costs import NodeCost, cost_of_node
+from striate.sources.onnx.file import parts_of, scopes_of, size_bytes
+from striate.sources.onnx.receptive import field_after
+from striate.sources.onnx.values import FLOATS, Call, Shape, Value
 
 _SCOPE = "Scope"  # the kind of a row of which only the name is known
 
@@ -80,7 +80,9 @@ class Rows:
         for tensor in unused:
             self._add_constant(tensor, root, [root], True)
         self._join()
-        return Ledger(self._ordered(), self.unknown, self.known_calls, [tensor.name for tensor in unused], self.steps)
+        names = [tensor.name for tensor in unused]
+        returned = list(dict.fromkeys(value.step for value in outputs if value.step is not None))
+        return Ledger(self._ordered(), self.unknown, self.known_calls, names, self.steps, returned)
 
     # Rows ----------------------------------------------------------------------------------------------------------
 

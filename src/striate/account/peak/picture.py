@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from striate import _files
+from striate.account.peak.tracker import KINDS
 from striate.account.summary import size_text
-from striate.account.tracker import KINDS
 from striate.errors import ArgumentError
 
 if TYPE_CHECKING:
-    from striate.account.peak import Memory
+    from striate.account.peak.prediction import Memory
 
 # Colours that stay apart for colour-blind eyes (Okabe and Ito, 2008).
 _COLOURS = dict(zip(KINDS, ("#0072B2", "#666666", "#999999", "#56B4E9", "#D55E00", "#E69F00", "#009E73"), strict=True))

@@ -16,7 +16,7 @@ from striate._lazy import require
 from striate._registry import suggestion
 from striate.errors import ArgumentError, SavedModelError, ShapeError, UnknownNameError
 from striate.shapes import text
-from striate.sources.onnx_values import BITS, FLOATS, MOST_FOLDED, Shape
+from striate.sources.onnx.values import BITS, FLOATS, MOST_FOLDED, Shape
 
 _MOST_FLOATS = 64  # in a constant whose values may steer a shape, such as the scales of a resize
 _DEEPEST = 32  # scopes in a node's name

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from striate.account.drawn.page import document, safe, section
 from striate.account.entry import Entry, short_path
-from striate.account.page import document, safe, section
 from striate.shapes import text
 
 if TYPE_CHECKING:

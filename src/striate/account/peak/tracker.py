@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from striate._nested import leaves
-from striate.account import cuda
 from striate.account.arguments import Call
-from striate.account.kernels import corrected
+from striate.account.peak import cuda
+from striate.account.peak.kernels import corrected
 from striate.errors import ArgumentError
 
 KINDS = ("parameters", "buffers", "inputs", "optimizer state", "gradients", "activations", "temporaries")

@@ -1,7 +1,7 @@
 """Counting an ONNX file: the same ledger as of a module, from the graph alone.
 
 Only the file's structure is read: weights stay where they are, nothing is executed, and external data is not opened
-but for the few numbers that shapes depend on. `onnx_shapes` finds the shapes, `onnx_costs` the costs, and `onnx_rows`
+but for the few numbers that shapes depend on. `shapes` finds the shapes, `costs` the costs, and `rows`
 enters them into the tree that the scopes in the nodes' names make; here the nodes are walked in order.
 
 A file does not say what was trained. Its floating-point constants with an axis are taken as parameters (single numbers
@@ -23,11 +23,11 @@ from striate.account.ledger import Ledger
 from striate.account.receptive import Source
 from striate.errors import SavedModelError, ShapeError
 from striate.shapes import text
-from striate.sources import onnx_file
-from striate.sources.onnx_costs import Role, role_of
-from striate.sources.onnx_rows import Rows
-from striate.sources.onnx_shapes import output_shapes
-from striate.sources.onnx_values import FLOATS, Call, Misfit, Shape, Unknown, Value, folded
+from striate.sources.onnx import file as onnx_file
+from striate.sources.onnx.costs import Role, role_of
+from striate.sources.onnx.rows import Rows
+from striate.sources.onnx.shapes import output_shapes
+from striate.sources.onnx.values import FLOATS, Call, Misfit, Shape, Unknown, Value, folded
 
 _MOST_CALLED = 100_000  # functions that call functions make any number of nodes of a small file
 _DEEPEST_CALL = 50

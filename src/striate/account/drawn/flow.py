@@ -21,6 +21,7 @@ class Node:
         inputs: the nodes that it reads, by index; `INPUT` is the model's input.
         last_path: the last of the equal modules, one after the other, that it stands for.
         count: how many these are.
+        returned: whether the model returns what it gives.
     """
 
     path: str
@@ -31,6 +32,7 @@ class Node:
     inputs: list[int]
     last_path: str
     count: int = 1
+    returned: bool = False
 
 
 def flow(ledger: Ledger, depth: int | None = None) -> list[Node]:
@@ -71,16 +73,19 @@ def flow(ledger: Ledger, depth: int | None = None) -> list[Node]:
             operations, unique = list(step.operations), list(dict.fromkeys(inputs))
             nodes.append(Node(path, whole, frames, operations, step.output_shapes, unique, path))
         node_of[index] = len(nodes) - 1
+        nodes[-1].returned |= index in ledger.outputs
     return nodes if depth is None else _folded(nodes, ledger, holders)
 
 
 def readers(nodes: list[Node]) -> dict[int, list[int]]:
-    """Which nodes read each node; those that nothing reads give the model's output, which is `len(nodes)`."""
+    """Which nodes read each node; the model's output is `len(nodes)`."""
     found: dict[int, list[int]] = {index: [] for index in range(INPUT, len(nodes))}
     for index, node in enumerate(nodes):
         for source in node.inputs:
             found[source].append(index)
-    return {source: by or [len(nodes)] for source, by in found.items()}
+        if node.returned:
+            found[index].append(len(nodes))
+    return found if nodes else {INPUT: [0]}
 
 
 def _modules(path: str, ledger: Ledger) -> list[str]:
@@ -100,6 +105,7 @@ def _folded(nodes: list[Node], ledger: Ledger, holders: set[str]) -> list[Node]:
         if follows and node.path in holders and _alike(result[-1], node, ledger):
             result[-1].last_path = node.path
             result[-1].count += 1
+            result[-1].returned = node.returned
         else:
             node.inputs = [moved[source] for source in node.inputs]
             result.append(node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from striate.shapes import same_padding
-from striate.sources.onnx_values import Call, Misfit, Shape, ShapeTable, Unknown, broadcast, entering
+from striate.sources.onnx.values import Call, Misfit, Shape, ShapeTable, Unknown, broadcast, entering
 
 SHAPES: ShapeTable = {}
 _of = entering(SHAPES)

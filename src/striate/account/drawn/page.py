@@ -5,13 +5,13 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Iterator, Sequence
 
-from striate.account.diagram import ledger_svg
+from striate.account.drawn.diagram import ledger_svg
+from striate.account.drawn.flow import flow
+from striate.account.drawn.style import CSS
+from striate.account.drawn.tree import Part, depth_within, tree
 from striate.account.entry import Entry
-from striate.account.flow import flow
 from striate.account.ledger import Ledger
-from striate.account.page_style import CSS
 from striate.account.summary import size_text
-from striate.account.tree import Part, depth_within, tree
 from striate.shapes import text, times
 
 _ROWS_SEEN = 40  # before anything is unfolded

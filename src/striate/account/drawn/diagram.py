@@ -7,11 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
+from striate.account.drawn.flow import Node, flow, readers
+from striate.account.drawn.layered import Box, Edge, Key, Layout, Point, layout
+from striate.account.drawn.style import COLOURS, DARK_COLOURS
 from striate.account.entry import INPUT
-from striate.account.flow import Node, flow, readers
-from striate.account.layered import Box, Edge, Key, Layout, Point, layout
 from striate.account.ledger import Ledger
-from striate.account.page_style import COLOURS, DARK_COLOURS
 from striate.shapes import text
 
 _SYMBOLS = {"add": "+", "sub": "−", "mul": "×", "div": "÷", "cat": "concat", "bmm": "matmul", "mm": "matmul"}
@@ -204,6 +204,8 @@ class _Drawing:
         edges = [self._edge(source, reader) for source, read_by in self.readers.items() for reader in read_by]
         edges.sort(key=lambda edge: "skip" not in edge)  # where they share a lane, the short one is seen
         for source, read_by in self.readers.items():
+            if not read_by:
+                continue
             x, y = self._route(source, read_by[0])[0]
             labels.append(f'<text class="shape" x="{x + 5:.1f}" y="{y + 13:.1f}">{_safe(self._shapes(source))}</text>')
         nodes = [self._node(index, home[-1]) for index, home in self.homes.items()]

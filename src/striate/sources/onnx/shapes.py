@@ -2,17 +2,17 @@
 
 One function for each operator, after the text of the ONNX operator specification. A function raises `Unknown` where a
 shape depends on the data, and `Misfit` where shapes do not fit together. Those of products and windows are in
-`onnx_products`, those of operators that move data in `onnx_moves`; here are the others.
+`products`, those of operators that move data in `moves`; here are the others.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from striate.sources import onnx_moves, onnx_products
-from striate.sources.onnx_values import Call, Misfit, Shape, ShapeTable, Unknown, axis_of, broadcast, entering
+from striate.sources.onnx import moves, products
+from striate.sources.onnx.values import Call, Misfit, Shape, ShapeTable, Unknown, axis_of, broadcast, entering
 
-_SHAPES: ShapeTable = {**onnx_moves.SHAPES, **onnx_products.SHAPES}
+_SHAPES: ShapeTable = {**moves.SHAPES, **products.SHAPES}
 _of = entering(_SHAPES)
 
 

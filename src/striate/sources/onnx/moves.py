@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from striate.sources.onnx_values import (
+from striate.sources.onnx.values import (
     Call,
     Misfit,
     Shape,

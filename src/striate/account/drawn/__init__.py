@@ -1,0 +1,1 @@
+"""Ledgers and comparisons as pages, graphs and pictures."""
