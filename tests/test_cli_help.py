@@ -30,7 +30,7 @@ Commands:
   predict   Say what is on images: the three most probable classes of each.
   summary   Show the layers of a model, what they give and what they cost.
   explain   Work out the parameters and neurons of a model, layer by layer.
-  compare   Compare two models: what each costs, and what shared weights save.
+  compare   Compare two models: what each costs, where they differ, and...
   memory    Predict the memory of a training step, without allocating it.
   budget    Find networks for a budget, or changes that meet it.
   neuron    Work out one artificial neuron, term by term.
@@ -167,7 +167,8 @@ Options:
     "compare": """
 Usage: striate compare [OPTIONS] {MODEL} {MODEL}
 
-  Compare two models: what each costs, and what shared weights save.
+  Compare two models: what each costs, where they differ, and what shared
+  weights save.
 
 Arguments:
   MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), also for a
@@ -180,6 +181,8 @@ Arguments:
                .keras), or a folder of Hugging Face.  [required]
 
 Options:
+  --output FILE          Draw it too: compare.png, .svg, .pdf, or a page, .html.
+                         [default: (not drawn)]
   --input SIZES          The shape of one sample, in the model's own order:
                          28x28x1, or 3x224x224 for torchvision and timm.
                          [default: (the model's own, or 28x28x1)]
@@ -205,8 +208,14 @@ Options:
                             [default: adamw]
   --precision <str>         float32, or bf16: autocast, with float32 weights.
                             [default: float32]
-  --gpu SIZE                Find the largest batch that fits: 24GB.  [default:
-                            (not asked)]
+  --device <str>            cpu, or cuda: predicted, also where there is none.
+                            [default: cpu]
+  --checkpoint              Run repeated blocks again in the backward pass, to
+                            keep less.
+  --savings                 Say what bf16, checkpointing, another optimiser or
+                            batch would save.
+  --gpu SIZE                Find the largest batch that fits a GPU: 24GB.
+                            [default: (not asked)]
   --picture FILE            Draw the step: memory.png.  [default: (not drawn)]
   --input SIZES             The shape of one sample, in the model's own order:
                             28x28x1, or 3x224x224 for torchvision and timm.

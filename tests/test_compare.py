@@ -39,23 +39,14 @@ dense          48,120       120    48,000   ██████████
 dense_1        10,164        84    10,080   ███
 dense_2           850        10       840   █
 
-dense              lenet                 What differs
+dense     lenet      What differs
 ────────────────────────────────────────────────────────────────────────────────────────────────────
-1 layer            1 layer               the same
-                   conv2d                only in lenet: Conv2d, 156 parameters
-                   conv2d.activation     only in lenet: ReLU
-                   max_pooling2d         only in lenet: MaxPool2d
-                   conv2d_1              only in lenet: Conv2d, 2,416 parameters
-                   conv2d_1.activation   only in lenet: ReLU
-                   max_pooling2d_1       only in lenet: MaxPool2d
-flatten            flatten               input 28 × 28 × 1 → 5 × 5 × 16; output 784 → 400
-dense              dense                 input 784 → 400; output 128 → 120; parameters 100,480 →
-                                         48,120; MACs 100,352 → 48,000
-dense.activation   dense.activation      input 128 → 120; output 128 → 120
-                   dense_1               only in lenet: Linear, 10,164 parameters
-                   dense_1.activation    only in lenet: ReLU
-dense_1            dense_2               input 128 → 84; parameters 1,290 → 850; MACs 1,280 → 840
-1 layer            1 layer               the same
+          conv2d     only in lenet: Conv2d, 156 parameters
+          conv2d_1   only in lenet: Conv2d, 2,416 parameters
+dense     dense      input 784 → 400; output 128 → 120; parameters 100,480 → 48,120; MACs 100,352 →
+                     48,000
+          dense_1    only in lenet: Linear, 10,164 parameters
+dense_1   dense_2    input 128 → 84; parameters 1,290 → 850; MACs 1,280 → 840
 
 lenet's conv2d makes 4,704 neurons from 156 parameters, each used 754 times on average: its output
 is 6 × 28 × 28, and the same weights serve every position. A dense layer to these neurons would need
@@ -66,6 +57,17 @@ is 6 × 28 × 28, and the same weights serve every position. A dense layer to th
 def test_on_the_command_line():
     result = CliRunner().invoke(app, ["compare", "dense", "lenet"])
     assert (result.exit_code, result.output) == (0, TEXT)
+
+
+def test_a_picture_or_a_page_from_the_command_line(tmp_path):
+    for name, begins in (("shared.png", b"\x89PNG"), ("shared.html", b"<!doctype html>")):
+        result = CliRunner().invoke(app, ["compare", "dense", "lenet", "--output", str(tmp_path / name)])
+        assert (result.exit_code, result.output) == (0, f"{TEXT}\nWritten: {tmp_path / name}\n")
+        assert (tmp_path / name).read_bytes().startswith(begins)
+    for wrong in ("shared.jpg", "missing/shared.png", "missing/shared.html"):
+        result = CliRunner().invoke(app, ["compare", "dense", "lenet", "--output", str(tmp_path / wrong)])
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Error: ")
 
 
 def test_any_modules_and_ledgers():

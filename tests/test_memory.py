@@ -466,8 +466,11 @@ def test_on_the_command_line(tmp_path):
     result = CliRunner().invoke(app, ["memory", "lenet", "--gpu", "100MB", "--picture", str(picture)])
     assert result.exit_code == 0
     assert "Training, batch 32: " in result.output
-    assert re.search(r"The largest batch whose tensors fit into 100MB: [1-9]", result.output)
+    assert re.search(r"The largest batch whose tensors fit into 100MB on CUDA: [1-9]", result.output)
     assert picture.stat().st_size > 10_000
+    result = CliRunner().invoke(app, ["memory", "lenet", "--device", "cuda", "--savings"])
+    assert "Training, batch 32, on CUDA: " in result.output
+    assert "with a batch of 16" in result.output
     for wrong, answer in ((["--precision", "fp8"], "expected one of"), (["--optimizer", "adm"], "Did you mean 'adam'")):
         result = CliRunner().invoke(app, ["memory", "lenet", *wrong])
         assert (result.exit_code, answer in result.stderr) == (1, True)

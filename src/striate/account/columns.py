@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.box import HEAVY_HEAD
 from rich.table import Table
@@ -37,18 +37,24 @@ TITLES = {
     "activation_bytes": "Activations",
 }
 """What a table can show of an entry, words first, and what it is called there."""
+_LEAST_NAME = 18  # characters of a module's name on one line
 COLUMNS = ("output_shapes", "parameters", "neurons", "macs")
 
 
-def table_rows(entries: Iterable[Entry], columns: Sequence[str] = COLUMNS, width: int = MAX_WIDTH) -> list[str]:
+def table_rows(entries: Sequence[Entry], columns: Sequence[str] = COLUMNS, width: int = MAX_WIDTH) -> list[str]:
     """Entries as lines of a table."""
+    headings = [heading(column) for column in columns]
+    names = [f"{'  ' * (entry.depth - 1)}{entry.path.rpartition('.')[2]} ({entry.kind})" for entry in entries]
+    cells = [[cell(entry, column) for entry in entries] for column in columns]
     table = Table(box=HEAVY_HEAD)
-    table.add_column("Module")
-    for name in columns:
-        table.add_column(heading(name), justify="left" if name in WORDS else "right")
-    for entry in entries:
-        name = "  " * (entry.depth - 1) + entry.path.rpartition(".")[2]
-        table.add_row(f"{name} ({entry.kind})", *(cell(entry, column) for column in columns))
+    table.add_column("Module", overflow="fold", min_width=min(_LEAST_NAME, max(map(len, names), default=0)))
+    for column, title, values in zip(columns, headings, cells, strict=True):
+        if column in WORDS:
+            table.add_column(title, overflow="fold")
+        else:  # a table that is too narrow takes from the words, not from numbers
+            table.add_column(title, justify="right", min_width=max(map(len, values), default=0))
+    for row in zip(names, *cells, strict=True):
+        table.add_row(*row)
     return table_lines(table, width)
 
 
@@ -67,7 +73,7 @@ def heading(column: str) -> str:
 
 def cell(entry: Entry, column: str) -> str:
     value = getattr(entry, column)
-    if column == "output_shapes" and not entry.calls:
+    if column == "output_shapes" and not entry.ran:
         return "never ran"
     if column in ("input_shapes", "output_shapes"):
         return ", ".join(map(text, value))

@@ -96,7 +96,10 @@ class Comparison:
         return rows
 
     def text(self) -> str:
-        """The totals, the layers with bars, what differs, and what shared weights save: one screen."""
+        """The totals, the layers with bars, what differs, and what shared weights save: one screen.
+
+        Layers without weights are compared on the page, `to_html`.
+        """
         totals = _table(["", *self.names, f"{self.names[1]} / {self.names[0]}"])
         for row in self.totals():
             totals.add_row(*row)
@@ -120,10 +123,11 @@ class Comparison:
         return _lines(table)
 
     def _differences(self) -> str:
-        """What differs, layer by layer; what is the same is only counted."""
+        """What differs, layer by layer with weights; what is the same is only counted."""
         table = _table([*self.names, "What differs"], numbers=False)
         rows: list[tuple[str, str, str]] = []
-        for same, run in groupby(self.pairs, key=lambda pair: pair.state == "same"):
+        weighted = [pair for pair in self.pairs if any(side and side.parameters for side in (pair.first, pair.second))]
+        for same, run in groupby(weighted, key=lambda pair: pair.state == "same"):
             pairs = list(run)
             if same:
                 equal = f"{len(pairs):,} layer{'s' * (len(pairs) > 1)}"

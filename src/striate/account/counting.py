@@ -215,6 +215,8 @@ class Counting(TorchDispatchMode):
             self.step_ended = True
             if not entry.calls:
                 entry.input_shapes = _shapes([list(args), kwargs])
+                for around in self.around[path]:
+                    around.ran = True
             entry.calls += 1
 
         return hook

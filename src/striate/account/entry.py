@@ -39,6 +39,7 @@ class Entry:
         input_shapes: the shapes of the tensors of its first call, batch included.
         output_shapes: the shapes that this call gave.
         calls: how often it ran.
+        ran: whether it ran, or something in it.
         parameters: how many parameters, those shared with an earlier module left out.
         trainable: how many of them are trained.
         buffers: how many values are in buffers, such as moving statistics.
@@ -62,6 +63,7 @@ class Entry:
     input_shapes: list[tuple[int, ...]] = field(default_factory=list)
     output_shapes: list[tuple[int, ...]] = field(default_factory=list)
     calls: int = 0
+    ran: bool = False
     parameters: int = 0
     trainable: int = 0
     buffers: int = 0
@@ -123,7 +125,7 @@ class Entry:
 
     def explain(self) -> str:
         """The entry in words and numbers."""
-        lines = [f"{self.path or 'the model'} ({self.kind})" + ("" if self.calls else ": never ran")]
+        lines = [f"{self.path or 'the model'} ({self.kind})" + ("" if self.ran else ": never ran")]
 
         def say(label: str, what: object) -> None:
             lines.append(f"  {label:16}  {what}")

@@ -83,7 +83,7 @@ class Ledger:
     @property
     def idle(self) -> list[str]:
         """Modules that never ran."""
-        return [entry.path for entry in self if not entry.calls]
+        return [entry.path for entry in self if not entry.ran]
 
     @property
     def coverage(self) -> float:

@@ -84,16 +84,20 @@ def explain(
 def compare(
     first: WhatModel,
     second: WhatModel,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Draw it too: compare.png, .svg, .pdf, or a page, .html.", show_default="not drawn"
+        ),
+    ] = None,
     input_shape: OwnInput = None,
     classes: OwnClasses = None,
     runs_folder: RunsFolder = "runs",
 ) -> None:
-    """Compare two models: what each costs, and what shared weights save."""
-    from striate import account
-    from striate.cli.trained import find_source
+    """Compare two models: what each costs, where they differ, and what shared weights save."""
+    from striate.cli import looking
 
-    a, b = (find_source(name, input_shape, classes, runs_folder).ledger() for name in (first, second))
-    typer.echo(account.compare(a, b, names=(first, second)).text())
+    looking.compare((first, second), output, input_shape, classes, runs_folder)
 
 
 def memory(
@@ -101,9 +105,16 @@ def memory(
     batch_size: Annotated[int, typer.Option(min=1, help="Samples in a step.")] = 32,
     optimizer: Annotated[str, typer.Option(help="sgd, rmsprop, adam, adamw, adagrad, nadam or lion.")] = "adamw",
     precision: Annotated[str, typer.Option(help="float32, or bf16: autocast, with float32 weights.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu, or cuda: predicted, also where there is none.")] = "cpu",
+    checkpoint: Annotated[
+        bool, typer.Option("--checkpoint", help="Run repeated blocks again in the backward pass, to keep less.")
+    ] = False,
+    savings: Annotated[
+        bool, typer.Option("--savings", help="Say what bf16, checkpointing, another optimiser or batch would save.")
+    ] = False,
     gpu: Annotated[
         str | None,
-        typer.Option(metavar="SIZE", help="Find the largest batch that fits: 24GB.", show_default="not asked"),
+        typer.Option(metavar="SIZE", help="Find the largest batch that fits a GPU: 24GB.", show_default="not asked"),
     ] = None,
     picture: Annotated[
         str | None, typer.Option(metavar="FILE", help="Draw the step: memory.png.", show_default="not drawn")
@@ -117,10 +128,17 @@ def memory(
     from striate.cli.trained import find_source
 
     found = find_source(model, input_shape, classes, runs_folder)
-    result = account.memory(found.network(), inputs=found.batch(batch_size), optimizer=optimizer, precision=precision)
-    lines = [result.text()]
+    result = account.memory(
+        found.network(),
+        inputs=found.batch(batch_size),
+        optimizer=optimizer,
+        precision=precision,
+        device=device,
+        checkpoint=checkpoint,
+    )
+    lines = [result.text(savings)]
     if gpu is not None:
-        lines.append(f"The largest batch whose tensors fit into {gpu}: {result.max_batch_size(gpu):,}")
+        lines.append(f"The largest batch whose tensors fit into {gpu} on CUDA: {result.max_batch_size(gpu):,}")
     if picture is not None:
         result.save_picture(picture)
         lines.append(f"Picture: {picture}")

@@ -1,4 +1,4 @@
-"""What `striate summary` and `striate explain` print, or write to a file."""
+"""What `striate summary`, `explain` and `compare` print, or write to a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import typer
 
-from striate import _files
+from striate import _files, account
 from striate.account.columns import COLUMNS
 from striate.account.comparison import working
 from striate.account.ledger import Ledger
@@ -72,10 +72,7 @@ def summarise(
     if output is None:
         typer.echo(content)
         return
-    try:
-        _files.write_text(Path(output).expanduser(), content + "\n")
-    except OSError as error:
-        raise ArgumentError(f"--output {output} cannot be written: {error.strerror or error}.") from error
+    _write(output, content + "\n")
     typer.echo(f"Written: {output}")
 
 
@@ -88,6 +85,29 @@ def explain(model: str, layer: str | None, input_shape: str | None, classes: int
     ledger = source.ledger()
     entries = [ledger[layer]] if layer is not None else [ledger.total, *(e for e in working(ledger) if e.path)]
     typer.echo("\n\n".join(entry.explain() for entry in entries))
+
+
+def compare(
+    names: tuple[str, str], output: str | None, input_shape: str | None, classes: int | None, runs_folder: str
+) -> None:
+    """Print two models side by side, and draw them into a file if that is asked for."""
+    first, second = (find_source(name, input_shape, classes, runs_folder).ledger() for name in names)
+    comparison = account.compare(first, second, names=names)
+    typer.echo(comparison.text())
+    if output is None:
+        return
+    if output.endswith(".html"):
+        _write(output, comparison.to_html())
+    else:
+        comparison.save_picture(output)
+    typer.echo(f"\nWritten: {output}")
+
+
+def _write(output: str, content: str) -> None:
+    try:
+        _files.write_text(Path(output).expanduser(), content)
+    except OSError as error:
+        raise ArgumentError(f"--output {output} cannot be written: {error.strerror or error}.") from error
 
 
 def _summary(source: Source, form: str, asked: Asked) -> str:

@@ -181,16 +181,3 @@ def _is_run(name: str, runs_folder: str) -> bool:
         return "created" in open_run(name, runs_folder).config
     except UnknownNameError:
         return False
-
-
-def find_model(name: str, input_shape: str, classes: int, runs_folder: str) -> Model:
-    """A model of Striate's own layers, by what people call it.
-
-    Raises:
-        UnknownNameError: there is no such model.
-        ArgumentError: it is not made of Striate's layers.
-    """
-    source = find_source(name, input_shape, classes, runs_folder)
-    if not isinstance(source.module, Model):
-        raise ArgumentError(f"{name} is no model of Striate's own layers ({source.family}).")
-    return source.module

@@ -103,15 +103,15 @@ def read_parameters(path: str | Path) -> Ledger:
     if path.is_dir():
         path = path / INDEX if (path / INDEX).exists() else path / "model.safetensors"
     tensors = _of_index(path) if path.suffix == ".json" else read_header(path)[0]
-    entries = {"": Entry("", "SafeTensors", calls=1)}
+    entries = {"": Entry("", "SafeTensors", calls=1, ran=True)}
     for name, tensor in tensors.items():
         *around, last = name.split(".")
         paths = ["", *(".".join(around[: depth + 1]) for depth in range(len(around)))]
         for module in paths[1:]:
-            entries.setdefault(module, Entry(module, "Module", calls=1))
+            entries.setdefault(module, Entry(module, "Module", calls=1, ran=True))
         # A tensor whose name is that of a module around others keeps a row of its own.
         row = name if name not in entries else f"{name}.{last}"
-        entries[row] = Entry(row, tensor.kind, output_shapes=[tensor.shape], calls=1)
+        entries[row] = Entry(row, tensor.kind, output_shapes=[tensor.shape], calls=1, ran=True)
         count = math.prod(tensor.shape)
         for entry in (entries[module] for module in (*paths, row)):
             if last in _STATISTICS:

@@ -28,7 +28,7 @@ class Rows:
 
     def __init__(self, inputs: Sequence[Shape]) -> None:
         self.batch = inputs[0][0] if inputs and inputs[0] else 1
-        self.entries = {"": Entry("", "ONNX graph", input_shapes=list(inputs), calls=1)}
+        self.entries = {"": Entry("", "ONNX graph", input_shapes=list(inputs), calls=1, ran=True)}
         self.steps: list[Step] = []
         self.unknown: dict[str, int] = {}
         self.known_calls = 0
@@ -97,11 +97,11 @@ class Rows:
         path = ".".join([*filter(None, [around]), *parts])
         for scope in _around(path):
             if scope not in self.entries:
-                self.entries[scope] = Entry(scope, classes.get(scope, _SCOPE), calls=1)
+                self.entries[scope] = Entry(scope, classes.get(scope, _SCOPE), calls=1, ran=True)
         unique, number = path, 1
         while unique in self.entries:
             unique, number = f"{path}_{number}", number + 1
-        self.entries[unique] = Entry(unique, node.op_type, calls=1)
+        self.entries[unique] = Entry(unique, node.op_type, calls=1, ran=True)
         return self.entries[unique]
 
     def _ordered(self) -> dict[str, Entry]:
