@@ -2,15 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo test quick check format bench clean
+.PHONY: help setup oracles demo test quick families check format bench clean
 
 help:
 	@echo "make demo    train a network on handwritten digits, and see what it got right and wrong"
 	@echo "make test    run all tests"
 	@echo "make quick   run the tests without the end-to-end trainings"
+	@echo "make oracles install torchvision and timm, without the torch they ask for; tests that miss them skip"
+	@echo "make families  count one model of every timm family (needs make oracles)"
 	@echo "make check   lint, formatting and types"
 	@echo "make format  put the code into its form"
-	@echo "make bench   time the command line"
+	@echo "make bench   time the command line and counting"
 
 setup: .venv/.ready
 
@@ -18,6 +20,9 @@ setup: .venv/.ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch .venv/.ready
+
+oracles: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt torchvision timm
 
 demo: setup
 	$(BIN)/striate train digits --name demo
@@ -28,7 +33,10 @@ test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 quick: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not families"
+
+families: oracles
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/conformance -m ""
 
 check: setup
 	$(BIN)/ruff check .
@@ -41,6 +49,7 @@ format: setup
 
 bench: setup
 	$(BIN)/python benchmarks/command_line.py
+	$(BIN)/python -m benchmarks.count
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -212,6 +212,32 @@ def test_weights_that_are_made_from_others_are_weights():
         assert (ledger.macs, ledger.neurons, ledger.unknown) == (macs, 3, {})
 
 
+def test_methods_that_a_module_keeps_are_the_shadows():
+    class Chooses(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+            self.forward = self.forward_plain
+
+        def forward_plain(self, x):
+            return self.layer(x)
+
+    ledger = count(nn.Sequential(Chooses(), nn.Linear(3, 2)), (4,))
+    assert (ledger.neurons, ledger["0.layer"].macs, ledger.notes) == (5, 12, [])
+
+
+def test_inference_mode_and_tensors_on_another_device():
+    def forward(module, x):
+        with torch.inference_mode():
+            x = F.scaled_dot_product_attention(*module.layer(x).unflatten(-1, (3, 2, 4)).permute(2, 0, 3, 1, 4))
+        return x + torch.arange(4, device="cpu").to(x.device)
+
+    ledger = count(Calls(forward, layer=nn.Linear(8, 24)), (5, 8))
+    assert (ledger.macs, ledger.neurons, ledger.unknown) == (5 * 8 * 24 + 2 * 2 * 5 * 5 * 4, 5 * 24, {})
+    again = count(Calls(forward, layer=nn.Linear(8, 24)), (5, 8))
+    assert again.macs == ledger.macs
+
+
 def test_a_packed_sequence_takes_the_steps_it_has():
     class Packed(nn.Module):
         def __init__(self):

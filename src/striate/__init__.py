@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _MODULES = (
     "account",
     "activations",
+    "budget",
     "callbacks",
     "constraints",
     "data",
@@ -49,6 +50,7 @@ __all__ = [*_MODULES, *_NAMES, "__version__"]
 if TYPE_CHECKING:
     from striate import account as account
     from striate import activations as activations
+    from striate import budget as budget
     from striate import callbacks as callbacks
     from striate import constraints as constraints
     from striate import data as data

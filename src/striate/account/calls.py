@@ -72,7 +72,7 @@ def _new(func: Any, output: Any) -> list[tuple[Any, ...]] | None:
     made = output if isinstance(output, (tuple, list)) else (output,)
     if func._schema.is_mutable or any(result.alias_info is not None for result in func._schema.returns):
         return None
-    if not all(isinstance(tensor, Tensor) for tensor in made):
+    if not all(isinstance(tensor, Tensor) and tensor.is_meta for tensor in made):
         return None
     return [(tensor.shape, tensor.stride(), tensor.dtype) for tensor in made]
 
@@ -82,11 +82,14 @@ def _key(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     key = [func]
     for value in (*args, *kwargs.items()):
         if isinstance(value, Tensor):
-            key += (value.shape, value.stride(), value.dtype)
+            key += (value.is_meta, value.shape, value.stride(), value.dtype)
         elif isinstance(value, (list, tuple)):
             key.append(len(value))
             for part in value:
-                key += (part.shape, part.stride(), part.dtype) if isinstance(part, Tensor) else (type(part), part)
+                if isinstance(part, Tensor):
+                    key += (part.is_meta, part.shape, part.stride(), part.dtype)
+                else:
+                    key += (type(part), part)
         else:
             key += (type(value), value)  # 1, 1.0 and True are equal and mean different things
     try:

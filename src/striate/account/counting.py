@@ -6,6 +6,7 @@ hooks on a shadow of the model say which module it belongs to. The model itself 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -133,7 +134,10 @@ class Counting(TorchDispatchMode):
         # The module's own tensors and what is made of them alone, by storage, and whether a parameter is in it. The
         # tensors are held, so that no other one gets the same storage.
         self.own: dict[int, tuple[Tensor, bool]] = {}
-        self.kept: dict[int, Tensor] = {}
+        # What autograd keeps for the backward pass, and the storages of it. In the graph itself, a tensor that knows its
+        # graph would hold itself.
+        self.saved: list[Tensor] = []
+        self.kept: set[int] = set()
         self.made: dict[int, _Storage] = {}
         self.steps: list[Step] = []
         self.step_ended = True
@@ -152,16 +156,18 @@ class Counting(TorchDispatchMode):
         self.batch = call.batch_size
         self.made = {_storage(tensor): _Storage(None, _Value(INPUT, Source())) for tensor in call.tensors}
         self._count_parameters()
-        keeping = torch.autograd.graph.saved_tensors_hooks(self._keep, lambda tensor: tensor)
+        keeping = torch.autograd.graph.saved_tensors_hooks(self._keep, self.saved.__getitem__)
         with self._quiet(), WholeKernels(self), keeping, self:
             try:
                 output = shadow(*call.args, **call.kwargs)  # its graph holds what is kept for the backward pass
             except Exception as error:
                 raise self._broke(error) from error
-        given = [leaf for leaf in leaves(output) if isinstance(leaf, Tensor) and _storage(leaf) in self.made]
+        given = [tensor for tensor in _tensors(output) if _storage(tensor) in self.made]
         outputs = dict.fromkeys(self.made[_storage(tensor)].value(tensor).step for tensor in given)
-        parameters = self.module.named_parameters()
-        unused = [name for name, parameter in parameters if id(twins[id(parameter)]) not in self.used]
+        self.saved.clear()  # which hold the graph, as the graph does this object
+        parameters = dict(self.module.named_parameters())
+        assert self.entries[""].parameters == sum(parameter.numel() for parameter in parameters.values())
+        unused = [name for name, parameter in parameters.items() if id(twins[id(parameter)]) not in self.used]
         return Ledger(self.entries, self.unknown, self.known_calls, unused, self.steps, list(outputs))
 
     def _broke(self, error: Exception) -> _Broke:
@@ -192,18 +198,21 @@ class Counting(TorchDispatchMode):
 
     @contextmanager
     def _quiet(self) -> Iterator[None]:
-        """New tensors on the device; the random state and torch's fast path for attention as they were, afterwards."""
+        """Gradients and fused attention inside; the random state and torch's settings as they were, afterwards."""
         fastpath = torch.backends.mha.get_fastpath_enabled()
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(devices=[]))
-            stack.enter_context(torch.device(self.device))
             stack.enter_context(attention_fused())
             stack.enter_context(torch.enable_grad())  # gradients that are wanted show in requires_grad
             torch.backends.mha.set_fastpath_enabled(False)  # it goes past the modules inside a transformer
+            collects = gc.isenabled()
+            gc.disable()  # else a third of the time goes into looking for garbage among what is still in use
             try:
                 yield
             finally:
                 torch.backends.mha.set_fastpath_enabled(fastpath)
+                if collects:
+                    gc.enable()
 
     # Which module --------------------------------------------------------------------------------------------------
 
@@ -214,7 +223,7 @@ class Counting(TorchDispatchMode):
             self.stack.append(path)
             self.step_ended = True
             if not entry.calls:
-                entry.input_shapes = _shapes([list(args), kwargs])
+                entry.input_shapes = [tuple(tensor.shape) for tensor in _tensors((args, kwargs))]
                 for around in self.around[path]:
                     around.ran = True
             entry.calls += 1
@@ -229,7 +238,7 @@ class Counting(TorchDispatchMode):
             self.step_ended = True
             if entry.calls > 1:
                 return
-            tensors = [leaf for leaf in leaves(output) if isinstance(leaf, Tensor)]
+            tensors = _tensors(output)
             entry.output_shapes = [tuple(tensor.shape) for tensor in tensors]
             made = self.made.get(_storage(tensors[0])) if tensors else None
             field = made.value(tensors[0]).field if made else None
@@ -242,6 +251,9 @@ class Counting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if torch.is_inference_mode_enabled() and func._can_decompose():  # else autograd takes it apart
+            with self:
+                return func.decompose(*args, **kwargs)
         tensors = calls.tensors_of(args, kwargs)
         output, name, cost = calls.call(func, args, kwargs, keep=self.device.type == "meta")
         results = (
@@ -307,14 +319,15 @@ class Counting(TorchDispatchMode):
             for statistic in results[1:]:  # evaluated, it makes none; torch's shape function says otherwise
                 del self.made[_storage(statistic)]
 
-    def _keep(self, tensor: Tensor) -> Tensor:
+    def _keep(self, tensor: Tensor) -> int:
         """What autograd keeps of the activations belongs to the module that made it."""
         storage = _storage(tensor)
         made = self.made.get(storage)
         if made is not None and made.path is not None and storage not in self.kept:
-            self.kept[storage] = tensor
+            self.kept.add(storage)
             self.keep(tensor.untyped_storage().nbytes(), made.path)
-        return tensor
+        self.saved.append(tensor)
+        return len(self.saved) - 1
 
     def keep(self, size: int, path: str | None = None) -> None:
         """Enter bytes that are kept for the backward pass, of the module that runs or of another one."""
@@ -361,29 +374,35 @@ class Counting(TorchDispatchMode):
     def _count_parameters(self) -> None:
         places: dict[int, list[tuple[str, str]]] = {}  # of each tensor: module and name
         for path, part in self.parts.items():
-            for name, tensor in (*part._parameters.items(), *part._buffers.items()):
-                if tensor is None:
-                    continue
-                places.setdefault(id(tensor), []).append((path, f"{path}.{name}" if path else name))
-                if len(places[id(tensor)]) > 1:
-                    continue
-                size = tensor.numel() * tensor.element_size()
-                for entry in self.around[path]:
-                    if isinstance(tensor, nn.Parameter):
-                        entry.parameters += tensor.numel()
-                        entry.trainable += tensor.numel() * tensor.requires_grad
-                        entry.parameter_bytes += size
-                    else:
-                        entry.buffers += tensor.numel()
-                        entry.buffer_bytes += size
+            for tensors, trains in ((part._parameters, True), (part._buffers, False)):
+                for name, tensor in tensors.items():
+                    if tensor is None:
+                        continue
+                    found = places.setdefault(id(tensor), [])
+                    found.append((path, f"{path}.{name}" if path else name))
+                    if len(found) == 1:
+                        self._add_tensor(path, tensor, trains)
         for shared in places.values():
-            for path, place in shared:
-                self.entries[path].shared_with += [other for _, other in shared if other != place]
+            if len(shared) > 1:
+                for path, place in shared:
+                    self.entries[path].shared_with += [other for _, other in shared if other != place]
+        if sum(len(part._modules) for part in self.parts.values()) < len(self.parts):
+            return  # no module stands in two places
         first_paths = {id(part): path for path, part in self.parts.items()}
         for path, part in self.module.named_modules(remove_duplicate=False):
             if path not in self.parts:
                 self.entries[first_paths[id(part)]].shared_with.append(path)
-        assert self.entries[""].parameters == sum(parameter.numel() for parameter in self.module.parameters())
+
+    def _add_tensor(self, path: str, tensor: Tensor, trains: bool) -> None:
+        number, size, wanted = tensor.numel(), tensor.element_size(), tensor.requires_grad
+        for entry in self.around[path]:
+            if trains:
+                entry.parameters += number
+                entry.trainable += number * wanted
+                entry.parameter_bytes += number * size
+            else:
+                entry.buffers += number
+                entry.buffer_bytes += number * size
 
 
 def _storage(tensor: Tensor) -> int:
@@ -402,5 +421,7 @@ def _upwards(path: str) -> Iterator[str]:
     yield ""
 
 
-def _shapes(structure: Any) -> list[tuple[int, ...]]:
-    return [tuple(leaf.shape) for leaf in leaves(structure) if isinstance(leaf, Tensor)]
+def _tensors(structure: Any) -> list[Tensor]:
+    if isinstance(structure, Tensor):  # as most are
+        return [structure]
+    return [leaf for leaf in leaves(structure) if isinstance(leaf, Tensor)]

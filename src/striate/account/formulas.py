@@ -8,13 +8,18 @@ one for each elementary step (an addition, a comparison, a division, one exp, ta
 |---|---|---|---|---|
 | bias of a product or convolution | 1 per output | | batch norm, evaluated | 2 per element |
 | addition, product, comparison, relu | 1 | | batch norm in training, layer and group norm | 7 |
+| tanh, exp, log, sqrt, sine, erf | 1 | | root-mean-square norm | 4 |
 | sigmoid, softplus | 4, 3 | | softmax, log-softmax | 5 |
-| tanh, exp, log, sqrt, erf | 1 | | max pooling | window − 1 per output |
-| gelu, silu, hardswish | 5, 5, 4 | | average pooling | window per output |
-| leaky relu, elu | 2, 4 | | sums, means, maxima | 1 per input |
+| gelu, silu, hardswish | 5, 5, 4 | | vector norm; variance | 2; 4 per input |
+| leaky relu, elu | 2, 4 | | max pooling | window − 1 per output |
+| sum, mean, maximum, running sum | 1 per input | | average pooling | window per output |
+| scatter-add, index-add, fold | 1 per value added | | interpolation, grid sampling | 2 × points − 1 per output |
+| distances of pairs | 3 per pair and feature | | sorting n values | n × ⌈log₂ n⌉ |
+| losses | 1 to 5 per prediction | | Fourier transform of n values | 5 × n × ⌈log₂ n⌉; half, where one side is real |
 
-Moving data (views, copies, concatenation, look-ups, padding, dropout's mask in evaluation) is free. An operation that
-is in none of these is unknown: it is listed, never taken as zero.
+Interpolation reads 2 points on each axis, bicubic 4; with antialiasing, as many times more as the image shrinks.
+A step on complex numbers counts as one. Moving data (views, copies, concatenation, look-ups, padding, random numbers,
+dropout in evaluation) is free. An operation that is in none of these is unknown: it is listed, never taken as zero.
 """
 
 from __future__ import annotations
@@ -22,7 +27,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -39,15 +45,16 @@ class Cost:
     formula: str = ""
 
 
-Formula = Callable[..., Cost]
-_registry: Registry[Cost] = Registry("operation")
+Formula = Callable[..., Cost | None]
+F = TypeVar("F", bound=Formula)
+_registry: Registry[Cost | None] = Registry("operation")
 
 
-def register(*operations: str) -> Callable[[Formula], Formula]:
+def register(*operations: str) -> Callable[[F], F]:
     """Enter a formula for operations such as `"aten.mm"` or `"mylibrary.fused_attention"`.
 
     The formula is called with the operation's output and its arguments, all of them without values, and returns a
-    `Cost`.
+    `Cost`, or `None` where shapes alone do not tell.
 
     Example:
         >>> @register("mylibrary.double")
@@ -59,8 +66,9 @@ def register(*operations: str) -> Callable[[Formula], Formula]:
 
 def cost_of(operation: str, output: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Cost | None:
     """The cost of one call, or `None` where no formula knows the operation."""
-    if operation in _registry:
-        return _registry.factory(operation)(output, *args, **kwargs)
+    for spelling in (operation, operation.removesuffix("_")):
+        if spelling in _registry:
+            return _registry.factory(spelling)(output, *args, **kwargs)
     if operation.startswith(("profiler.", "prim.")):
         return Cost()
     name = operation.removeprefix("aten.")
@@ -77,67 +85,70 @@ def cost_of(operation: str, output: Any, args: Sequence[Any], kwargs: dict[str, 
 
 FREE = frozenset(
     """
-    _linalg_check_errors _local_scalar_dense _pack_padded_sequence
-    _reshape_alias _to_copy _unsafe_view alias arange as_strided bernoulli bitwise_not cat
-    channel_shuffle chunk clone constant_pad_nd contiguous copy detach diagonal embedding empty empty_like
-    empty_permuted empty_strided expand eye fill flip full full_like gather im2col index index_put index_select
-    lift_fresh linspace movedim native_channel_shuffle new_empty new_empty_strided new_full new_ones new_zeros normal
-    one_hot ones ones_like permute pixel_shuffle pixel_unshuffle rand randn rand_like randn_like random randperm
-    reflection_pad1d reflection_pad2d replication_pad1d replication_pad2d repeat reshape resize roll scalar_tensor
-    scatter select select_scatter slice slice_scatter split split_with_sizes squeeze stack sym_size t transpose tril
-    triu unbind unfold uniform unsafe_split unsqueeze upsample_nearest1d upsample_nearest2d view view_as view_as_complex
-    view_as_real zero zeros
-    zeros_like
+    _assert_async _assert_scalar _assert_tensor_metadata _conj _fused_sdp_choice _functional_assert_async
+    _functional_assert_scalar _index_put_impl _lazy_clone _linalg_check_errors _local_scalar_dense _neg_view
+    _pack_padded_sequence _pin_memory _reshape_alias _to_copy _unsafe_index _unsafe_index_put _unsafe_view
+    _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d affine_grid_generator alias arange
+    as_strided as_strided_scatter bartlett_window bernoulli binomial bitwise_not blackman_window block_diag cat cauchy
+    channel_shuffle chunk clone complex constant_pad_nd contiguous copy detach diag_embed diagonal diagonal_scatter
+    embedding empty empty_like empty_permuted empty_strided expand exponential eye fill flip full full_like gather
+    geometric hamming_window hann_window im2col index index_copy index_fill index_put index_select is_same_size
+    kaiser_window lift lift_fresh linspace log_normal logspace masked_scatter masked_select max_unpool2d max_unpool3d
+    movedim multinomial native_channel_shuffle new_empty new_empty_strided new_full new_ones new_zeros nonzero
+    nonzero_static normal normal_functional one_hot ones ones_like permute pixel_shuffle pixel_unshuffle poisson put
+    rand rand_like randint randint_like randn randn_like random randperm range reflection_pad1d reflection_pad2d
+    reflection_pad3d repeat repeat_interleave replication_pad1d replication_pad2d replication_pad3d reshape resize
+    resize_as roll rot90 scalar_tensor scatter select select_scatter set slice slice_inverse slice_scatter split
+    split_with_sizes squeeze stack sym_numel sym_size sym_storage_offset sym_stride t take transpose tril tril_indices
+    triu triu_indices unbind unfold uniform unsafe_split unsafe_split_with_sizes unsqueeze upsample_nearest1d
+    upsample_nearest2d upsample_nearest3d view view_as view_as_complex view_as_real zero zeros zeros_like
     """.split()
 )
 
 _PER_OUTPUT = {
     **dict.fromkeys(
         """
-        abs add addcmul bitwise_and bitwise_or ceil clamp clamp_max clamp_min cos div eq erf exp expm1 floor ge gt
-        hardtanh le log log1p logical_and logical_not logical_or lt masked_fill maximum minimum mul ne neg pow
-        reciprocal relu remainder round rsqrt rsub sign sin sqrt square sub tanh threshold where
+        abs acos acosh add angle asin asinh atan atan2 atanh bitwise_and bitwise_left_shift bitwise_or
+        bitwise_right_shift bitwise_xor ceil clamp clamp_max clamp_min conj_physical copysign cos cosh deg2rad
+        div eq erf erfc erfinv exp exp2 expm1 floor floor_divide fmax fmin fmod frac ge gt hardshrink hardtanh heaviside
+        isinf isnan le lgamma log log10 log1p log2 logical_and logical_not logical_or logical_xor lt masked_fill maximum
+        minimum mul nan_to_num ne neg pow rad2deg reciprocal relu remainder round rsqrt rsub sgn sign
+        signbit sin sinh sqrt square sub tan tanh threshold trunc where xlogy
         """.split(),
         1,
     ),
-    "leaky_relu": 2,
-    "_prelu_kernel": 2,
-    "softplus": 3,
-    "hardsigmoid": 3,
-    "hardswish": 4,
-    "elu": 4,
-    "sigmoid": 4,
-    "silu": 5,
-    "gelu": 5,
+    **dict.fromkeys("addcdiv addcmul leaky_relu native_dropout polar _prelu_kernel rrelu_with_noise".split(), 2),
+    **dict.fromkeys("hardsigmoid hypot lerp logit softplus softshrink _weight_norm_interface".split(), 3),
+    **dict.fromkeys("celu elu _fused_rms_norm hardswish logaddexp sigmoid".split(), 4),
+    **dict.fromkeys("gelu glu log_sigmoid_forward _log_softmax _safe_softmax silu _softmax".split(), 5),
     "mish": 6,
-    "_softmax": 5,
-    "_safe_softmax": 5,
-    "_log_softmax": 5,
-    "native_layer_norm": 7,
-    "native_group_norm": 7,
-    "_native_batch_norm_legit": 7,
+    **dict.fromkeys("_native_batch_norm_legit native_group_norm native_layer_norm".split(), 7),
     "_native_batch_norm_legit_no_training": 2,
-    "native_dropout": 2,
-    "_weight_norm_interface": 3,
-    "upsample_bilinear2d": 11,
 }
 
-_PER_INPUT = dict.fromkeys(
-    """
-    _adaptive_avg_pool2d adaptive_max_pool2d all amax amin any argmax argmin cumsum linalg_vector_norm max mean min
-    prod std sum topk var var_mean
-    """.split(),
-    1,
-)
+_PER_INPUT = {
+    **dict.fromkeys(
+        """
+        _adaptive_avg_pool2d _adaptive_avg_pool3d _cummax_helper _cummin_helper _unsafe_masked_index adaptive_max_pool2d
+        adaptive_max_pool3d all amax amin aminmax any argmax argmin col2im count_nonzero cummax cummin cumprod cumsum
+        kthvalue max mean median min mode nansum nll_loss_forward nll_loss2d_forward prod sum topk trace
+        """.split(),
+        1,
+    ),
+    **dict.fromkeys("linalg_vector_norm norm".split(), 2),
+    **dict.fromkeys("dist logcumsumexp logsumexp mse_loss".split(), 3),
+    **dict.fromkeys("huber_loss smooth_l1_loss soft_margin_loss std std_mean var var_mean".split(), 4),
+    "binary_cross_entropy": 5,
+}
 
 
-@register("aten.mm")
+@register("aten.mm", "aten._int_mm")
 def _mm(output: Tensor, a: Tensor, b: Tensor) -> Cost:
     macs = output.numel() * a.shape[1]
     return Cost(macs, 0, f"{times(output.shape)} outputs × {a.shape[1]:,} = {macs:,} MACs")
 
 
-@register("aten.addmm")
+@register("aten.addmm", "aten._addmm_activation")
 def _addmm(output: Tensor, bias: Tensor, a: Tensor, b: Tensor, **_: Any) -> Cost:
     cost = _mm(output, a, b)
     return Cost(cost.macs, output.numel(), cost.formula)
@@ -158,6 +169,16 @@ def _baddbmm(output: Tensor, bias: Tensor, a: Tensor, b: Tensor, **_: Any) -> Co
 @register("aten.mv", "aten.dot", "aten.vdot")
 def _mv(output: Tensor, a: Tensor, b: Tensor) -> Cost:
     return Cost(a.numel(), 0, f"{times(a.shape)} = {a.numel():,} MACs")
+
+
+@register("aten.addmv")
+def _addmv(output: Tensor, bias: Tensor, a: Tensor, b: Tensor, **_: Any) -> Cost:
+    return Cost(a.numel(), output.numel(), _mv(output, a, b).formula)
+
+
+@register("aten.addr")
+def _addr(output: Tensor, bias: Tensor, a: Tensor, b: Tensor, **_: Any) -> Cost:
+    return Cost(output.numel(), output.numel(), f"{times(output.shape)} = {output.numel():,} MACs")
 
 
 @register("aten._trilinear")
@@ -195,12 +216,23 @@ def _convolution(
     "aten._scaled_dot_product_flash_attention",
     "aten._scaled_dot_product_efficient_attention",
     "aten._scaled_dot_product_cudnn_attention",
+    "aten._scaled_dot_product_fused_attention_overrideable",
 )
 def _attention(output: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Cost:
     *batch, queries, size = query.shape
     scores = math.prod(batch) * queries * key.shape[-2]
     macs = scores * (size + value.shape[-1])
     return Cost(macs, 5 * scores, f"{scores:,} scores × ({size} + {value.shape[-1]}) = {macs:,} MACs")
+
+
+@register("torchvision.deform_conv2d")
+def _deformable_convolution(output: Tensor, x: Tensor, weight: Tensor, *_: Any) -> Cost:
+    macs = output.numel() * math.prod(weight.shape[1:])
+    # Each value of each window is sampled between four points; each output has a bias.
+    sampled = output[:, 0].numel() * x.shape[1] * math.prod(weight.shape[2:])
+    factors = times((*weight.shape[2:], weight.shape[1]))
+    formula = f"{times(output.shape)} outputs × ({factors} weights) = {macs:,} MACs"
+    return Cost(macs, 7 * sampled + output.numel(), formula)
 
 
 @register("aten.max_pool2d_with_indices", "aten.max_pool3d_with_indices")
@@ -217,3 +249,82 @@ def _average_pool(output: Tensor, x: Tensor, kernel: Any, *_: Any, **__: Any) ->
 def _batch_norm(output: Any, x: Tensor, weight: Any, bias: Any, mean: Any, variance: Any, *rest: Any) -> Cost:
     training = rest[0] if isinstance(rest[0], bool) else True
     return Cost(operations=x.numel() * (7 if training else 2))
+
+
+@register("aten._batch_norm_no_update")
+def _batch_norm_evaluated(output: Any, x: Tensor, *_: Any) -> Cost:
+    return Cost(operations=2 * x.numel())
+
+
+@register("aten._embedding_bag", "aten._embedding_bag_forward_only")
+def _embedding_bag(output: Any, weight: Tensor, indices: Tensor, *_: Any, **__: Any) -> Cost:
+    return Cost(operations=indices.numel() * weight.shape[1])
+
+
+@register("aten._cdist_forward", "aten._euclidean_dist", "aten._pdist_forward")
+def _distances(output: Tensor, x: Tensor, *_: Any) -> Cost:
+    return Cost(operations=3 * output.numel() * x.shape[-1])
+
+
+@register("aten.scatter_add", "aten.scatter_reduce", "aten.index_add", "aten.index_reduce")
+def _scatter(output: Tensor, x: Tensor, axis: int, index: Tensor, values: Tensor, *_: Any, **__: Any) -> Cost:
+    return Cost(operations=values.numel())
+
+
+@register("aten.sort")
+def _sort(output: Any, x: Tensor, axis: int = -1, *_: Any, **options: Any) -> Cost:
+    length = x.shape[options.get("dim", axis)] if x.ndim else 1
+    return Cost(operations=x.numel() * _doublings(length))
+
+
+@register("aten._unique2")
+def _unique(output: Any, x: Tensor, *_: Any, **__: Any) -> Cost:
+    return Cost(operations=x.numel() * _doublings(x.numel()))
+
+
+@register("aten.bucketize")
+def _bucketize(output: Tensor, x: Tensor, boundaries: Tensor, **_: Any) -> Cost:
+    return Cost(operations=output.numel() * _doublings(boundaries.numel() + 1))
+
+
+@register("aten._fft_c2c", "aten._fft_r2c")
+def _fourier(output: Tensor, x: Tensor, axes: Sequence[int], *_: Any) -> Cost:
+    operations = 5 * x.numel() * _doublings(math.prod(x.shape[axis] for axis in axes))
+    return Cost(operations=operations if x.is_complex() else operations // 2)
+
+
+@register("aten._fft_c2r")
+def _fourier_to_real(output: Tensor, x: Tensor, axes: Sequence[int], *_: Any) -> Cost:
+    return Cost(operations=5 * output.numel() * _doublings(math.prod(output.shape[axis] for axis in axes)) // 2)
+
+
+def _doublings(number: int) -> int:
+    """The smallest power of two that reaches a number."""
+    return max(number - 1, 0).bit_length()
+
+
+def _interpolation(output: Tensor, x: Tensor, *_: Any, points: int, antialias: bool = False, **__: Any) -> Cost:
+    lengths = zip(x.shape[2:], output.shape[2:], strict=True)
+    windows = [math.ceil(points * max(before / after, 1)) if antialias else points for before, after in lengths]
+    return Cost(operations=output.numel() * (2 * math.prod(windows) - 1))
+
+
+for _name in ("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d"):
+    register(f"aten.{_name}")(partial(_interpolation, points=2))
+register("aten.upsample_bicubic2d")(partial(_interpolation, points=4))
+register("aten._upsample_bilinear2d_aa")(partial(_interpolation, points=2, antialias=True))
+register("aten._upsample_bicubic2d_aa")(partial(_interpolation, points=4, antialias=True))
+
+
+@register("aten.grid_sampler_2d", "aten.grid_sampler_3d", "aten._grid_sampler_2d_cpu_fallback")
+def _grid_sampler(output: Tensor, x: Tensor, grid: Tensor, mode: int, *_: Any) -> Cost:
+    bilinear, nearest, bicubic = 2, 1, 4
+    points = (bilinear, nearest, bicubic)[mode] ** (x.ndim - 2)
+    return Cost(operations=output.numel() * (2 * points - 1) if points > 1 else 0)
+
+
+@register("torchvision.roi_align")
+def _roi_align(
+    output: Tensor, x: Tensor, boxes: Tensor, scale: float, height: int, width: int, samples: int, *_: Any
+) -> Cost | None:
+    return Cost(operations=8 * samples**2 * output.numel()) if samples > 0 else None

@@ -31,8 +31,8 @@ def as_module(module: Any) -> Any:
     Raises:
         ArgumentError: Keras does not run on torch, or the layer is not built yet.
     """
-    keras = sys.modules.get("keras")  # who has a Keras layer has imported Keras
-    if not hasattr(keras, "layers") or not isinstance(module, keras.layers.Layer):  # type: ignore[union-attr]
+    keras: Any = sys.modules.get("keras")  # who has a Keras layer has imported Keras
+    if not hasattr(keras, "layers") or not isinstance(module, keras.layers.Layer):
         return module
     check_backend()
     if not module.built:
@@ -48,7 +48,7 @@ def check_backend() -> None:
     Raises:
         ArgumentError: it does not run on torch.
     """
-    import keras  # type: ignore[import-untyped]
+    import keras
 
     backend = keras.backend.backend()
     if backend != "torch":
@@ -83,7 +83,7 @@ class KerasModule(nn.Module):
     def _in_place(self, device: torch.device | None) -> Iterator[None]:
         """The modules' tensors as the values of the variables, and the modules in the way of the layers' calls."""
         import keras
-        from keras.src.backend.common import global_state  # type: ignore[import-untyped]
+        from keras.src.backend.common import global_state
 
         parts = [part for part in self.modules() if isinstance(part, KerasModule)]
         tensors = next(iter([*self.parameters(), *self.buffers()]), None)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._device import _device_constructors
 
 from striate.account.formulas import Cost
 
@@ -41,11 +42,12 @@ _LAYERS = {
 }
 
 
+_CONSTRUCTORS = _device_constructors()
 _CELLS = (torch.lstm_cell, torch.gru_cell, torch.rnn_tanh_cell, torch.rnn_relu_cell)
 
 
 class WholeKernels(TorchFunctionMode):
-    """Enters such functions into a count."""
+    """Enters such functions into a count, and makes new tensors on its device."""
 
     def __init__(self, counting: Counting) -> None:
         super().__init__()
@@ -53,6 +55,8 @@ class WholeKernels(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func in _CONSTRUCTORS and kwargs.get("device") is None:
+            return func(*args, **{**kwargs, "device": self.counting.device})
         if func is _whole_attention:
             return fused_attention(*args, **kwargs)
         if func in _LAYERS:
