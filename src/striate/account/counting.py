@@ -134,8 +134,7 @@ class Counting(TorchDispatchMode):
         # The module's own tensors and what is made of them alone, by storage, and whether a parameter is in it. The
         # tensors are held, so that no other one gets the same storage.
         self.own: dict[int, tuple[Tensor, bool]] = {}
-        # What autograd keeps for the backward pass, and the storages of it. In the graph itself, a tensor that knows its
-        # graph would hold itself.
+        # What autograd keeps for the backward pass, and its storages; in its graph, some of them would hold themselves.
         self.saved: list[Tensor] = []
         self.kept: set[int] = set()
         self.made: dict[int, _Storage] = {}
