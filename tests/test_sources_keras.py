@@ -32,7 +32,7 @@ def model(keras):
 
 
 def test_closed_forms(model):
-    ledger = count(as_module(model), (28, 28, 1))
+    ledger = count(model, (28, 28, 1))
     expected = {
         "conv": (4 * 9 + 4, 26 * 26 * 4, 26 * 26 * 4 * 9, 26 * 26 * 4 * 9),
         "norm": (4 + 4, 0, 0, 0),
@@ -52,7 +52,7 @@ def test_closed_forms(model):
 def test_the_model_stays_as_it_is(model, keras):
     x = torch.rand(2, 28, 28, 1)
     before = model(x).detach()
-    count(as_module(model), (28, 28, 1))
+    count(model, (28, 28, 1))
     assert torch.equal(model(x), before)
     assert not any({"forward", "inner_loop"} & vars(layer).keys() for layer in model._flatten_layers())
     assert keras.config.is_traceback_filtering_enabled()
@@ -68,7 +68,7 @@ def test_recurrent_layers_have_the_neurons_and_products_of_torchs(keras):
             layers.SimpleRNN(5, use_bias=False, name="simple"),
         ]
     )
-    ledger = count(as_module(model), (28, 28))
+    ledger = count(model, (28, 28))
     for path, module, inputs in (
         ("lstm", nn.LSTM(28, 16, batch_first=True), (28, 28)),
         ("both", nn.GRU(16, 8, batch_first=True, bidirectional=True), (28, 16)),
@@ -88,7 +88,7 @@ def test_attention_and_embedding(keras):
     x = layers.Embedding(100, 16)(words)
     x = layers.Add()([x, layers.MultiHeadAttention(2, 8, name="attention")(x, x)])
     model = keras.Model(words, layers.Dense(3)(layers.GlobalAveragePooling1D()(layers.LayerNormalization()(x))))
-    ledger = count(as_module(model), (20,), dtype=torch.int32)
+    ledger = count(model, (20,), dtype=torch.int32)
     assert ledger["attention"].macs == 4 * 20 * 16 * 16 + 2 * 20 * 20 * 16
     assert ledger["attention"].neurons == 4 * 20 * 16
     assert ledger.parameters == model.count_params()
@@ -101,7 +101,7 @@ def test_shared_layers_and_several_inputs(keras):
     inner = keras.Sequential([layers.Input((5,)), layers.Dense(4, name="inside")], name="inner")
     model = keras.Model([first, second], layers.Concatenate()([shared(first), shared(inner(second))]))
     model.get_layer("shared").trainable = False
-    ledger = count(as_module(model), [(4,), (5,)])
+    ledger = count(model, [(4,), (5,)])
     assert ledger["shared"].calls == 2
     assert (ledger["shared"].macs, ledger["shared"].neurons, ledger["shared"].trainable) == (2 * 12, 3, 0)
     assert ledger["inner.inside"].macs == ledger["inner"].macs == 20
@@ -123,7 +123,7 @@ def test_subclasses(keras):
     with pytest.raises(ArgumentError, match="is not built: give it an Input, or call it on data first"):
         as_module(model)
     model(torch.zeros(1, 7))
-    ledger = count(as_module(model), (7,))
+    ledger = count(model, (7,))
     assert [(entry.path, entry.macs) for entry in ledger] == [("", 28 + 16), ("same", 28), ("same_1", 16)]
 
 
@@ -131,7 +131,7 @@ def test_files(model, keras, tmp_path):
     model.save(tmp_path / "model.keras")
     source = find(str(tmp_path / "model.keras"))
     assert (source.family, source.input_shapes) == ("Keras file", [(28, 28, 1)])
-    assert source.ledger(2).macs == 2 * count(as_module(model), (28, 28, 1)).macs
+    assert source.ledger(2).macs == 2 * count(model, (28, 28, 1)).macs
 
     unsafe = keras.Sequential([keras.layers.Input((3,)), keras.layers.Lambda(lambda x: x + 1)])
     unsafe.save(tmp_path / "unsafe.keras")
@@ -158,7 +158,7 @@ def test_another_backend(model, keras, monkeypatch, tmp_path):
 
 def test_wrong_inputs(model):
     with pytest.raises(ShapeError, match="expected axis -1 of input shape to have value 1"):
-        count(as_module(model), (28, 28, 3))
+        count(model, (28, 28, 3))
 
 
 def test_what_is_not_of_keras_stays_itself():
