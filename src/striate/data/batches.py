@@ -73,13 +73,13 @@ class Batches:
         """All labels or targets, to be checked as a whole."""
         return self._tensors[1]
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch."""
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, from number `start` on."""
         order = torch.arange(self.num_samples)
         if self.shuffle:
             generator = torch.Generator().manual_seed(_epoch_seed(self.seed, number))
             order = torch.randperm(self.num_samples, generator=generator)
-        for chosen in order.to(self.device).split(self.batch_size):
+        for chosen in order.to(self.device).split(self.batch_size)[start:]:
             x, y, weight = (each(value, torch.index_select, 0, chosen) for value in self._tensors)
             yield x, y, weight
 
@@ -115,8 +115,8 @@ class LoaderBatches:
             raise TypeError(f"a {type(self.loader).__name__} does not know how many batches it has")
         return length
 
-    def epoch(self, number: int) -> Iterator[Batch]:
-        """The batches of one epoch."""
+    def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch, from number `start` on; those before it are read and left aside."""
         generator = getattr(self.loader, "generator", None)
         if self.seed is not None and generator is not None:
             generator.manual_seed(_epoch_seed(self.seed, number))
@@ -124,9 +124,10 @@ class LoaderBatches:
         if isinstance(sampler, DistributedSampler):
             sampler.set_epoch(number)
         empty = True
-        for item in self.loader:
+        for index, item in enumerate(self.loader):
             empty = False
-            yield self._batch(item)
+            if index >= start:
+                yield self._batch(item)
         if empty:
             raise DataError(
                 f"The {type(self.loader).__name__} gave no batches in epoch {number}. Is it empty, or a generator, "

@@ -10,17 +10,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from striate import optimizers
 from striate.callbacks import Callback
 from striate.data.batches import Batches, LoaderBatches, as_batches, split_validation
 from striate.data.class_weights import class_weights_to_samples
 from striate.data.tensors import by_name
-from striate.errors import ArgumentError, DataError, NotCompiledError, TrainingError
-from striate.layers.layer import Layer
+from striate.errors import ArgumentError, DataError, NotCompiledError
 from striate.train import policy
 from striate.train.objective import Logs, Objective
 from striate.train.penalties import Penalties
 from striate.train.progress import Display
+from striate.train.step import Stepper
 
 BATCH_SIZE = 32  # Keras's
 
@@ -66,13 +65,10 @@ class Trainer:
         device: Any = None,
     ) -> None:
         self.module = module
-        self.optimizer = optimizers.get(optimizer)
+        self.stepper = Stepper(module, optimizer)
         self._objective_arguments = (loss, loss_weights, metrics)
         self._objective: Objective | None = None
         self.device, self._device_choice = policy.choose_device(device)
-        self._bound: torch.optim.Optimizer | None = None
-        self._scheduled = callable(self.optimizer.learning_rate)
-        self.steps = 0
         names = getattr(module, "output_names", None) if getattr(module, "built", True) else None
         if names:
             self._make_objective(names)
@@ -95,60 +91,19 @@ class Trainer:
                 "or give loss= to striate.fit."
             )
 
-    def bind(self) -> torch.optim.Optimizer:
-        """The optimiser of the parameters that are trainable now; a change of these starts it anew."""
-        parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
-        bound = self._bound
-        held = [] if bound is None else [p for group in bound.param_groups for p in group["params"]]
-        if bound is None or {id(p) for p in held} != {id(p) for p in parameters}:
-            self._bound = bound = self.optimizer.bind(parameters)
-        return bound
-
     @property
     def learning_rate(self) -> float:
         """The learning rate of the last step; setting it ends a schedule."""
-        return float(self.bind().param_groups[0]["lr"])
+        return self.stepper.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
-        self._scheduled = False
-        for group in self.bind().param_groups:
-            group["lr"] = value
+        self.stepper.learning_rate = value
 
-    # One batch -------------------------------------------------------------------------------------------------
-
-    def _predict(self, x: Any) -> tuple[Any, Any]:
-        """The module's outputs for one batch and, in a masked model, their masks.
-
-        Striate's models take several inputs as a list, other modules one by one.
-        """
-        if not isinstance(self.module, Layer):
-            return (self.module(*x) if isinstance(x, tuple) else self.module(x)), None
-        inputs = list(x) if isinstance(x, tuple) else x
-        return self.module(inputs, return_mask=True) if self.module.makes_mask else (self.module(inputs), None)
-
-    def _step(self, x: Any, y: Any, weight: Any, penalties: Penalties, targets: Any) -> Tensor:
-        """Forward, backward, and one step of the optimiser; the loss, with the batch entered into the metrics."""
-        predictions, mask = self._predict(x)
-        if targets is not None:
-            self.objective.start(targets, predictions)
-        loss = penalties.add_to(self.objective.loss(y, predictions, weight, mask))
-        if not loss.requires_grad:
-            raise TrainingError(
-                "The loss depends on no trainable parameter: layers are frozen, or a step activation has no gradient."
-            )
-        optimizer = self._bound or self.bind()
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.clip(optimizer.param_groups)
-        if self._scheduled:
-            for group in optimizer.param_groups:
-                group["lr"] = self.optimizer.learning_rate_at(self.steps)
-        optimizer.step()
-        penalties.constrain()
-        self.steps += 1
-        self.objective.update(y, predictions, mask, loss)
-        return loss.detach()
+    @property
+    def steps(self) -> int:
+        """How many steps the optimiser has taken."""
+        return self.stepper.steps
 
     # Passes over data ------------------------------------------------------------------------------------------
 
@@ -261,12 +216,13 @@ class Trainer:
                     self.module.train()
                     self.objective.reset()
                     _each(callbacks, "on_epoch_begin", epoch, {})
-                    self.bind()  # a callback may have frozen or unfrozen layers
+                    self.stepper.bind()  # a callback may have frozen or unfrozen layers
                     display.start(f"Epoch {epoch + 1}/{epochs}", _length(batches))
-                    for step, (x, y, weight) in enumerate(batches.epoch(epoch)):
+                    for step, batch in enumerate(batches.epoch(epoch)):
                         _each(callbacks, "on_train_batch_begin", step, {})
-                        loss = self._step(x, y, weight, penalties, _to_check(batches, step, y))
-                        display.advance(step + 1, _samples(x), self.objective.logs)
+                        unchecked = _to_check(batches, step, batch[1])
+                        loss = self.stepper.train(batch, self.objective, penalties, unchecked)
+                        display.advance(step + 1, _samples(batch[0]), self.objective.logs)
                         if watch_batches:
                             batch_logs = self.objective.logs() | {"batch_loss": float(loss)}
                             _each(callbacks, "on_train_batch_end", step, batch_logs)
@@ -333,7 +289,7 @@ class Trainer:
         try:
             with penalties.watched():
                 for step, (x, y, weight) in enumerate(batches.epoch(0)):
-                    predictions, mask = self._predict(x)
+                    predictions, mask = self.stepper.predict(x)
                     targets = _to_check(batches, step, y)
                     if targets is not None:
                         objective.start(targets, predictions)
@@ -368,7 +324,7 @@ class Trainer:
         several = False
         try:
             for step, (batch, _, _) in enumerate(batches.epoch(0)):
-                outputs, _ = self._predict(batch)
+                outputs, _ = self.stepper.predict(batch)
                 several = isinstance(outputs, (list, tuple))
                 parts.append([_array(output) for output in (outputs if several else [outputs])])
                 display.advance(step + 1, _samples(batch), dict)
@@ -401,13 +357,13 @@ class Trainer:
         samples = len(x[0]) if isinstance(x, (list, tuple)) else len(x)
         batches = self._batches(x, y, sample_weight, max(samples, 1))
         penalties = Penalties(self.module)
-        self.bind()
+        self.stepper.bind()
         self.module.train()
         self.objective.reset()
         try:
             with penalties.watched():
-                for batch, targets, weight in batches.epoch(0):
-                    self._step(batch, targets, weight, penalties, _to_check(batches, 0, targets))
+                for batch in batches.epoch(0):
+                    self.stepper.train(batch, self.objective, penalties, _to_check(batches, 0, batch[1]))
             logs = self.objective.logs()
         finally:
             self.objective.reset()
