@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from striate import _files
+from striate._pictures import picture_kind, write_figure
 from striate.account.entry import Entry, short_path
 from striate.account.summary import size_text
-from striate.errors import ArgumentError
 
 if TYPE_CHECKING:
     from striate.account.comparison import Comparison
@@ -29,9 +27,7 @@ def save(comparison: Comparison, path: str | Path) -> None:
 
     from striate.account.comparison import working
 
-    kind = Path(path).suffix.removeprefix(".").lower()
-    if kind not in ("png", "svg", "pdf"):
-        raise ArgumentError(f"{path}: expected a name that ends in .png, .svg or .pdf.")
+    picture_kind(path)
     entries = [working(ledger) for ledger in comparison.ledgers]
     rows = [max(min(len(part), _SHOWN), 1) for part in entries]
     shared = comparison.most_shared
@@ -51,12 +47,7 @@ def save(comparison: Comparison, path: str | Path) -> None:
     left.legend(handles, labels, loc="outside upper left", ncols=3, frameon=False, fontsize=9)
     if shared:
         _squares(right.subplots(), *shared)
-    output = io.BytesIO()
-    figure.savefig(output, format=kind, dpi=150)
-    try:
-        _files.write_bytes(path, output.getvalue())
-    except OSError as error:
-        raise ArgumentError(f"{path} cannot be written: {error.strerror or error}.") from error
+    write_figure(figure, path)
 
 
 def _layers(axes: Any, entries: list[Entry]) -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from striate import _files
+from striate._pictures import picture_kind, write_figure
 from striate.account.peak.tracker import KINDS
 from striate.account.summary import size_text
-from striate.errors import ArgumentError
 
 if TYPE_CHECKING:
     from striate.account.peak.prediction import Memory
@@ -26,9 +24,7 @@ def save(memory: Memory, path: str | Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    kind = Path(path).suffix.removeprefix(".").lower()
-    if kind not in ("png", "svg", "pdf"):
-        raise ArgumentError(f"{path}: expected a name that ends in .png, .svg or .pdf.")
+    picture_kind(path)
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     shown = [name for name in KINDS if max(memory.timeline[name])]
@@ -47,9 +43,4 @@ def save(memory: Memory, path: str | Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(handles[::-1], labels[::-1], loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    output = io.BytesIO()
-    figure.savefig(output, format=kind, dpi=150)
-    try:
-        _files.write_bytes(path, output.getvalue())
-    except OSError as error:
-        raise ArgumentError(f"{path} cannot be written: {error.strerror or error}.") from error
+    write_figure(figure, path)
