@@ -26,6 +26,7 @@ Options:
 
 Commands:
   train     Train a network on a data set, test it, and write a report.
+  sweep     Search for the settings that train best on a data set.
   evaluate  Test a trained model, on its own test part or on other data.
   predict   Say what is on images: the three most probable classes of each.
   summary   Show the layers of a model, what they give and what they cost.
@@ -34,10 +35,10 @@ Commands:
   memory    Predict the memory of a training step, without allocating it.
   budget    Find networks for a budget, or changes that meet it.
   neuron    Work out one artificial neuron, term by term.
-  runs      List all runs, the newest first.
+  runs      List, filter, compare and draw runs.
 """,
     "train": """
-Usage: striate train [OPTIONS] {DATA}
+Usage: striate train [OPTIONS] [DATA]
 
   Train a network on a data set, test it, and write a report.
 
@@ -45,10 +46,15 @@ Usage: striate train [OPTIONS] {DATA}
   each epoch, the model, the results and report.html. The test part is used
   once, at the end; the curves are made with a tenth of the training data.
 
+  Checkpoints are written each minute and each epoch until the run is finished:
+  a run that was killed goes on from the last, and on a CPU ends in the same
+  bits.
+
 Arguments:
   DATA <str>  digits (embedded), a folder with one sub-folder of images per
-              class, a folder or file in the IDX format of MNIST, or an .npz
-              file with the arrays x and y.  [required]
+              class, a CSV or JSONL file of paths and labels, a .tar of images
+              and labels, a folder or file in the IDX format of MNIST, or an
+              .npz file with the arrays x and y.
 
 Options:
   --model <str>                  A small network (perceptron, dense, lenet, cnn,
@@ -81,6 +87,19 @@ Options:
   --runs-folder <str>            The folder of all runs.  [default: runs]
   --device <str>                 Where to train: cpu, cuda, mps.  [default: (an
                                  accelerator if there is one)]
+  --precision <str>              Of the steps: float32, bf16, or auto: bf16
+                                 where the machine and the model gain by it.
+                                 [default: auto]
+  --augment                      Change training images at random, as fits their
+                                 task and size.
+  --minutes <float range>        End the training in this time.  [default: (no
+                                 limit); x>=0.01]
+  --track SERVICES               Log to these too: tensorboard, wandb, mlflow.
+                                 [default: (the run's folder alone)]
+  --resume RUN                   Go on with a run that was stopped or killed, by
+                                 its name or folder; nothing else need be given.
+  --config FILE                  Train again as the config.json of a run says;
+                                 what is given beside it counts.
   --help                         Show this message and exit.
 """,
     "evaluate": """
@@ -267,12 +286,71 @@ Options:
                       [default: linear]
   --help              Show this message and exit.
 """,
-    "runs": """
-Usage: striate runs [OPTIONS]
+    "sweep": """
+Usage: striate sweep [OPTIONS] [DATA]
 
-  List all runs, the newest first.
+  Search for the settings that train best on a data set.
+
+  Each trial is a run in runs/SWEEP/NUMBER, judged on the validation data; one
+  that falls behind the median of those before is stopped early. The test part
+  stays unseen: the command that is printed at the end trains the best settings
+  again and tests them. Needs: pip install 'striate[sweep]'
+
+Arguments:
+  DATA <str>  A data set, as for train.  [default: (that of --resume)]
 
 Options:
+  --trials <int range>     How many trainings.  [default: (20, or as before);
+                           x>=1]
+  --model <str>            Keep to one model: a small network, or
+                           path.py:function.  [default: (dense, lenet, cnn and
+                           rnn)]
+  --epochs <int range>     Passes over the training data in each.  [default: (by
+                           the size of the data); x>=1]
+  --space FILE.json        What to search instead, for any of model, optimizer,
+                           learning_rate and batch_size: a list of choices, or
+                           {"low": 1e-4, "high": 0.1, "log": true}.  [default:
+                           (sensible ranges of all four)]
+  --resume SWEEP           Go on with a sweep that was stopped; --trials adds
+                           more.  [default: (a new one)]
+  --seed <int range>       What all is drawn from, as for train.  [default: 0;
+                           x>=0]
+  --test-fraction <float>  The part that no trial sees, as for train.  [default:
+                           0.2]
+  --image-size SIZE        Height and width of a folder's images, as for train.
+                           [default: (as for train)]
+  --name <str>             What the sweep is called.  [default: (DATA-sweep)]
+  --runs-folder <str>      The folder of all runs.  [default: runs]
+  --device <str>           Where to train: cpu, cuda, mps.  [default: (an
+                           accelerator if there is one)]
+  --help                   Show this message and exit.
+""",
+    "runs": """
+Usage: striate runs [OPTIONS] [RUN]...
+
+  List, filter, compare and draw runs.
+
+  Runs that are named are compared side by side: the settings in which they
+  differ, and all results. The trials of a sweep are the runs of its folder:
+  --runs-folder runs/SWEEP.
+
+Arguments:
+  RUN <list[str]>  Runs to compare, by name or folder.  [default: (list all)]
+
+Options:
+  --sort KEY           The best first by accuracy, val_loss, seconds, ...; a
+                       minus turns the order: -seconds.  [default: (the newest
+                       first)]
+  --filter CONDITIONS  Only runs that meet all of them: 'model=cnn
+                       accuracy>0.98', with = != < <= > >=.  [default: (all
+                       runs)]
+  --columns KEYS       What to show of each: learning_rate,val_loss,... from its
+                       config.json, the last row of history.csv and
+                       metrics.json.  [default: (the most important)]
+  --limit <int range>  How many to show.  [default: (all); x>=1]
+  --format <str>       table, or json with everything.  [default: table]
+  --plot FILE          Draw their validation curves: runs.png, .svg or .pdf.
+                       [default: (not drawn)]
   --runs-folder <str>  The folder of all runs.  [default: runs]
   --help               Show this message and exit.
 """,

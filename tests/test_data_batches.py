@@ -15,7 +15,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
-from striate.data import Batches, LoaderBatches, as_batches, class_weights_to_samples, load, split_validation
+from striate.data import Batches, LoaderBatches, as_batches, augment, class_weights_to_samples, load, split_validation
 from striate.errors import ArgumentError, DataError
 
 CUT = {"batch_size": 4, "shuffle": True, "seed": 0}
@@ -297,3 +297,17 @@ def test_class_weights_times_sample_weights() -> None:
 def test_class_weights_refused(arguments: tuple[Any, ...], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         class_weights_to_samples(*arguments)
+
+
+def test_augmentation_depends_on_seed_epoch_and_batch_alone():
+    x, y = np.arange(4 * 6 * 6, dtype=np.uint8).reshape(4, 6, 6, 1), np.arange(4)
+    options = {"batch_size": 2, "shuffle": False, "seed": 3}
+    batches = Batches(x, y, augmentation=augment.Translate(0.3), **options)
+    whole = [batch for batch, _, _ in batches.epoch(1)]
+    (rest,) = [batch for batch, _, _ in batches.epoch(1, start=1)]
+    assert torch.equal(whole[1], rest)
+    assert not torch.equal(whole[0], torch.from_numpy(x[:2]))
+    assert not torch.equal(whole[0], next(iter(batches.epoch(2)))[0])
+    assert torch.equal(batches.sample(), torch.from_numpy(x[:2]))  # nothing is done to what choices are made by
+    with pytest.raises(ArgumentError, match="augments what it gives itself"):
+        as_batches(DataLoader(TensorDataset(torch.ones(2, 3))), augmentation=augment.Flip(), **options)

@@ -1,7 +1,9 @@
 """Folders of real image files, made here: every format and mode, every way a file or a folder can be wrong."""
 
 import io
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from PIL import Image
 
 from striate.data import load, load_folder, load_image
+from striate.data.image import pixels
 from striate.errors import ArgumentError, DataError
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -79,6 +82,40 @@ def test_sixteen_bit_pgm_and_cmyk_jpeg(tmp_path: Path) -> None:
     assert load_image(tmp_path / "a.pgm", (2, 2, 1)).tolist() == [[[0xAB], [0xAB]]] * 2
     red = first_pixel(tmp_path, encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95))
     np.testing.assert_allclose(red, [255, 0, 0], atol=3)
+
+
+def png_chunks(*chunks: tuple[bytes, bytes]) -> bytes:
+    parts = [b"\x89PNG\r\n\x1a\n"]
+    for kind, content in (*chunks, (b"IEND", b"")):
+        parts.append(struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content)))
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize(("colour_type", "samples"), [(0, 1), (2, 3), (4, 2), (6, 4)])
+def test_sixteen_bits_in_every_kind_of_png(tmp_path: Path, colour_type: int, samples: int) -> None:
+    header = struct.pack(">IIBBBBB", 4, 4, 16, colour_type, 0, 0, 0)
+    pixel = b"\x64\xff" * samples if samples in (1, 3) else b"\x64\xff" * (samples - 1) + b"\xff\xff"
+    rows = zlib.compress((b"\0" + pixel * 4) * 4)
+    assert first_pixel(tmp_path, png_chunks((b"IHDR", header), (b"IDAT", rows))) == [0x64] * 3
+
+
+def test_a_bomb_is_refused_by_its_header_alone(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    bomb = png_chunks((b"IHDR", header), (b"IDAT", zlib.compress(b"")))
+    write(tmp_path, {"a/1.png": grey(), "b/1.png": grey(), "b/bomb.png": bomb})
+    (skipped,) = load_folder(tmp_path).skipped
+    assert skipped.path.name == "bomb.png"
+    assert "(3600000000 pixels) exceeds limit" in skipped.reason
+
+
+@pytest.mark.parametrize("mode", ["LAB", "YCbCr", "HSV", "I;16B", "PA", "RGBa", "RGBX"])
+def test_modes_that_files_hold_seldom(mode: str) -> None:
+    if mode == "I;16B":
+        image = Image.frombytes(mode, (4, 4), b"\x64\xff" * 16)
+    else:
+        image = Image.new("RGB", (4, 4), (0x64,) * 3)
+        image = image.convert("RGBA").convert(mode) if mode in ("PA", "RGBa") else image.convert(mode)
+    np.testing.assert_allclose(pixels(image, (4, 4), 3), 0x64, atol=2)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -244,8 +281,11 @@ def test_official_parts(tmp_path: Path) -> None:
     assert test.x.shape == (2, 8, 12, 1)
     assert test.class_names == ("a", "b", "c")
     assert [file.path.name for file in data.skipped] == ["2"]
-    write(tmp_path, {"val/a/1.png": grey()})
-    assert "val is not read: test is the test part" in load_folder(tmp_path).notes[-1]
+    write(tmp_path, {"val/a/1.png": grey(6), "val/b/1.png": grey(7)})
+    data = load_folder(tmp_path)
+    assert data.validation.x[:, 0, 0, 0].tolist() == [6, 7]
+    assert data.test.x[:, 0, 0, 0].tolist() == [4, 5]
+    assert data.describe().startswith("3 + 2 validation + 2 test images of 8 × 12 × 1, 3 classes")
     write(tmp_path, {"test/z/1.png": grey()})
     with pytest.raises(DataError, match="test has the classes 'z'; expected only 'a', 'b', 'c'"):
         load_folder(tmp_path)

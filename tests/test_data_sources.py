@@ -49,7 +49,7 @@ def test_names_and_paths_that_do_not_exist(tmp_path: Path, monkeypatch: pytest.M
 def test_a_file_of_another_kind(tmp_path: Path) -> None:
     for name in ("notes.txt", "labels-idx1-ubyte"):
         (tmp_path / name).write_bytes(b"hello")
-        with pytest.raises(DataError, match=f"{name} is no data set: expected a folder, an .npz file, or an IDX file"):
+        with pytest.raises(DataError, match=f"{name} is no data set: expected a folder, an .npz file, a list"):
             load(tmp_path / name)
 
 

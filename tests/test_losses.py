@@ -56,14 +56,17 @@ CASES = [
     ("BinaryFocalCrossentropy", {}, "binary"),
     ("BinaryFocalCrossentropy", {"apply_class_balancing": True, "label_smoothing": 0.1}, "binary"),
     ("BinaryFocalCrossentropy", {"from_logits": True, "alpha": 0.4, "gamma": 1.5}, "binary logits"),
+    ("BinaryFocalCrossentropy", {"from_logits": True, "label_smoothing": 0.1}, "binary logits"),
     ("CategoricalCrossentropy", {}, "distributions"),
     ("CategoricalCrossentropy", {"label_smoothing": 0.2}, "distributions"),
     ("CategoricalCrossentropy", {"from_logits": True, "label_smoothing": 0.2}, "distributions logits"),
     ("CategoricalFocalCrossentropy", {}, "distributions"),
     ("CategoricalFocalCrossentropy", {"from_logits": True, "alpha": 0.4, "gamma": 1.5}, "distributions logits"),
+    ("CategoricalFocalCrossentropy", {"label_smoothing": 0.1}, "distributions"),
+    ("CategoricalFocalCrossentropy", {"from_logits": True, "label_smoothing": 0.1}, "distributions logits"),
     ("SparseCategoricalCrossentropy", {}, "classes"),
     ("SparseCategoricalCrossentropy", {"from_logits": True}, "classes logits"),
-    ("SparseCategoricalCrossentropy", {"ignore_class": 2}, "classes"),
+    ("SparseCategoricalCrossentropy", {"ignore_class": 3}, "classes"),
 ]
 cases = pytest.mark.parametrize(("name", "arguments", "kind"), CASES)
 
@@ -216,6 +219,19 @@ def test_smoothed_class_numbers_equal_smoothed_one_hot_labels(from_logits):
     arguments = {"from_logits": from_logits, "label_smoothing": 0.3}
     expected = keras.losses.CategoricalCrossentropy(**arguments)(F.one_hot(y_true, C), y_pred)
     torch.testing.assert_close(losses.SparseCategoricalCrossentropy(**arguments)(y_true, y_pred), expected)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 1.0])
+def test_smoothed_class_numbers_with_an_ignored_class_equal_torch(smoothing):
+    y_true, y_pred = batch("classes logits", N)
+    assert 0 < (y_true == 3).sum() < N
+    ours, theirs = y_pred.clone().requires_grad_(), y_pred.clone().requires_grad_()
+    value = losses.SparseCategoricalCrossentropy(True, ignore_class=3, label_smoothing=smoothing)(y_true, ours)
+    expected = F.cross_entropy(theirs, y_true, ignore_index=3, label_smoothing=smoothing)
+    torch.testing.assert_close(value, expected)
+    value.backward()
+    expected.backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 @cases

@@ -101,7 +101,8 @@ def test_follows_the_trajectory_of_keras(name, arguments):
 @pytest.mark.parametrize("name", NAMES)
 def test_arguments_and_defaults_are_those_of_keras(name):
     theirs = inspect.signature(getattr(keras.optimizers, name)).parameters
-    ours = inspect.signature(getattr(optimizers, name)).parameters
+    ours = dict(inspect.signature(getattr(optimizers, name)).parameters)
+    assert ours.pop("decay_biases_and_norms").default is True  # where Keras has exclude_from_weight_decay
     assert [key for key in theirs if key in ours] == list(ours)
     assert {key: p.default for key, p in ours.items()} == {key: theirs[key].default for key in ours}
 
@@ -140,6 +141,46 @@ def test_a_restored_run_goes_on_in_the_same_bits(name):
     follow(optimizer, bound, weights, range(20, STEPS))
     for weight, end in zip(weights, whole, strict=True):
         assert torch.equal(weight, end)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_decay_spares_biases_and_norms_as_keras_does_when_told(name):
+    arguments = {"learning_rate": 0.005, "weight_decay": 0.1}
+    theirs = getattr(keras.optimizers, name)(**arguments)
+    weights = [keras.Variable(start.numpy()) for start in STARTS]
+    theirs.exclude_from_weight_decay(var_list=[weight for weight in weights if len(weight.shape) == 1])
+    for _ in range(STEPS):
+        theirs.apply(gradients_of([weight.value for weight in weights]), weights)
+    optimizer = getattr(optimizers, name)(**arguments, decay_biases_and_norms=False)
+    ours = follow(optimizers.get({"class": name, "config": optimizer.get_config()}))
+    for weight, end in zip(ours, weights, strict=True):
+        torch.testing.assert_close(weight.detach(), end.value.detach(), atol=1e-5, rtol=0)
+    decayed = follow(getattr(optimizers, name)(**arguments))
+    assert not torch.equal(decayed[0], ours[0])
+    assert torch.equal(decayed[1], ours[1])
+
+
+@pytest.mark.parametrize("kind", ["list", "pairs", "groups"])
+def test_which_weights_decay(kind):
+    layers = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4), torch.nn.Linear(4, 2))
+    given = {
+        "list": list(layers.parameters()),
+        "pairs": list(layers.named_parameters()),
+        "groups": [{"params": layers[:2].parameters(), "lr": 0.5}, {"params": layers[2].parameters()}],
+    }[kind]
+    bound = AdamW(0.1, weight_decay=0.2, decay_biases_and_norms=False).bind(given)
+    decay = {id(p): group["weight_decay"] for group in bound.param_groups for p in group["params"]}
+    expected = {id(p): 0.2 if name in ("0.weight", "2.weight") else 0.0 for name, p in layers.named_parameters()}
+    assert decay == expected
+    rates = [group["lr"] for group in bound.param_groups]
+    assert rates == ([0.5, 0.5, 0.1, 0.1] if kind == "groups" else [0.1, 0.1])
+
+
+def test_a_group_with_its_own_decay_keeps_it():
+    first, second = torch.ones(2, requires_grad=True), torch.ones(3, requires_grad=True)
+    groups = [{"params": [first], "weight_decay": 0.3}, {"params": [second]}]
+    bound = SGD(weight_decay=0.1, decay_biases_and_norms=False).bind(groups)
+    assert [group["weight_decay"] for group in bound.param_groups] == [0.3, 0.0]
 
 
 def test_adam_runs_on_the_fused_kernel_of_torch():

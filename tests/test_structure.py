@@ -13,7 +13,7 @@ import striate
 
 SOURCE = Path(striate.__file__).parent
 LEVELS = [
-    {"errors", "shapes", "_registry", "_nested", "_files", "_lazy"},
+    {"errors", "shapes", "_registry", "_nested", "_files", "_lazy", "_pictures"},
     {
         "neuron",
         "activations",
@@ -32,7 +32,7 @@ LEVELS = [
         "track",
     },
     {"layers", "callbacks"},
-    {"train"},
+    {"train", "inference"},
     {"models"},
     {"sources"},
     {"report", "budget"},

@@ -19,6 +19,7 @@ _MODULES = (
     "constraints",
     "data",
     "errors",
+    "inference",
     "initializers",
     "layers",
     "losses",
@@ -43,6 +44,7 @@ _NAMES = {
     "fit": "striate.train",
     "load": "striate.models",
     "memory": "striate.account",
+    "optimize": "striate.inference",
     "wrap": "striate.layers",
 }
 __all__ = [*_MODULES, *_NAMES, "__version__"]
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
     from striate import constraints as constraints
     from striate import data as data
     from striate import errors as errors
+    from striate import inference as inference
     from striate import initializers as initializers
     from striate import layers as layers
     from striate import losses as losses
@@ -71,6 +74,7 @@ if TYPE_CHECKING:
     from striate.account import count as count
     from striate.account import memory as memory
     from striate.errors import StriateError as StriateError
+    from striate.inference import optimize as optimize
     from striate.layers import Input as Input
     from striate.layers import wrap as wrap
     from striate.models import Model as Model

@@ -56,9 +56,37 @@ class Callback:
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
         """After a step of the optimiser; `logs` are the running means of the epoch, and `batch_loss` of this batch."""
 
+    def on_test_begin(self, logs: Logs) -> None:
+        """Before the validation of an epoch."""
 
-class _Monitor(Callback):
+    def on_test_end(self, logs: Logs) -> None:
+        """After it; `logs` are its numbers."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps of the callback: tensors, arrays, plain values, and nests of them."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave; a resumed training calls it after `on_train_begin`."""
+
+
+class _Kept(Callback):
+    """A callback whose state are the attributes named in `kept`."""
+
+    kept: tuple[str, ...] = ()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.kept}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in self.kept:
+            setattr(self, name, state[name])
+
+
+class _Monitor(_Kept):
     """What callbacks share that watch one number get better."""
+
+    kept: tuple[str, ...] = ("best",)
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
         one_of(mode, ("auto", "min", "max"), "mode")
@@ -115,6 +143,8 @@ class EarlyStopping(_Monitor):
         >>> EarlyStopping(monitor="val_accuracy", patience=3, restore_best_weights=True).patience
         3
     """
+
+    kept = ("best", "wait", "stopped_epoch", "best_epoch", "_best_weights")
 
     def __init__(
         self,
@@ -249,6 +279,8 @@ class ReduceLROnPlateau(_Monitor):
         min_lr: the learning rate never goes below this.
     """
 
+    kept = ("best", "wait", "resting")
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -293,7 +325,7 @@ class ReduceLROnPlateau(_Monitor):
                     print(f"Epoch {epoch + 1}: the learning rate falls to {self.trainer.learning_rate:g}.")
 
 
-class CSVLogger(Callback):
+class CSVLogger(_Kept):
     """Write the logs of each epoch as a row of a CSV file, which is whole after every epoch.
 
     Args:
@@ -301,6 +333,8 @@ class CSVLogger(Callback):
         separator: what stands between the cells.
         append: keep the rows that are there.
     """
+
+    kept = ("_rows",)
 
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False) -> None:
         self.filename = Path(filename)

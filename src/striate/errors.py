@@ -9,7 +9,8 @@
     ├── NotBuiltError (RuntimeError)    a layer or model is used before its input shape is known
     ├── NotCompiledError (RuntimeError) a model is trained or evaluated before `compile`
     ├── MissingExtraError (ImportError)  an optional package is not installed; the extra that brings it is named
-    ├── TrainingError (RuntimeError)    training cannot go on, such as a loss that is not finite
+    ├── TrainingError (RuntimeError)    training cannot go on
+    │   └── NonFiniteError              a loss or a gradient is infinite or no number
     ├── DataError (ValueError)          data is missing, empty, broken or does not fit its labels
     └── SavedModelError (ValueError)    a saved model cannot be read or written
         ├── NotAModelFileError          the file is no safetensors file of Striate
@@ -52,6 +53,10 @@ class MissingExtraError(StriateError, ImportError):
 
 class TrainingError(StriateError, RuntimeError):
     """Training cannot go on."""
+
+
+class NonFiniteError(TrainingError):
+    """A loss or a gradient is infinite or no number; the message names where it came from."""
 
 
 class DataError(StriateError, ValueError):

@@ -3,7 +3,8 @@
 An `Optimizer` is a recipe: `bind(parameters)` makes the `torch.optim.Optimizer`, whose state is saved and restored as
 torch does. A training step is `clip`, then the `step` of what `bind` made. Formulas below use w for a weight, g for
 its gradient and η for the learning rate. Weight decay is decoupled from the gradient in every optimiser, as in Keras:
-w ← w − η·`weight_decay`·w before the step.
+w ← w − η·`weight_decay`·w before the step; `decay_biases_and_norms=False` stands for Keras's
+`exclude_from_weight_decay`.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ class Optimizer(Configurable, ABC):
         clipnorm: the largest norm of the gradient of one weight tensor.
         clipvalue: the largest absolute value in a gradient.
         global_clipnorm: the largest norm of all gradients together. Only one of the three can be given.
+        decay_biases_and_norms: `False` keeps the weight decay off weights of one axis or none: biases, and the scales
+            and shifts of normalisations. A parameter group's own `weight_decay` holds for all of it.
 
     Raises:
         ArgumentError: a number out of its range, or two ways of clipping.
@@ -74,6 +77,7 @@ class Optimizer(Configurable, ABC):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        decay_biases_and_norms: bool = True,
     ) -> None:
         self.learning_rate = schedules.get(learning_rate)
         if weight_decay is not None:
@@ -89,6 +93,7 @@ class Optimizer(Configurable, ABC):
         self.clipnorm = clipnorm
         self.clipvalue = clipvalue
         self.global_clipnorm = global_clipnorm
+        self.decay_biases_and_norms = decay_biases_and_norms
 
     def bind(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         """The torch optimiser of these parameters, at the learning rate of step 0.
@@ -115,6 +120,8 @@ class Optimizer(Configurable, ABC):
             raise ArgumentError(
                 "There are no trainable parameters: build the model first, and leave at least one layer trainable."
             )
+        if not self.decay_biases_and_norms:
+            groups = _spared(groups)
         return self._make(groups, lr=self.learning_rate_at(0), weight_decay=self.weight_decay or 0.0)
 
     @abstractmethod
@@ -160,8 +167,9 @@ class SGD(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        decay_biases_and_norms: bool = True,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, decay_biases_and_norms)
         self.momentum = _check(momentum, "momentum", 1.0)
         self.nesterov = nesterov
 
@@ -189,8 +197,9 @@ class RMSprop(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        decay_biases_and_norms: bool = True,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, decay_biases_and_norms)
         self.rho = _check(rho, "rho", 1.0)
         self.momentum = _check(momentum, "momentum", 1.0)
         self.epsilon = _check(epsilon, "epsilon")
@@ -220,8 +229,9 @@ class Adam(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        decay_biases_and_norms: bool = True,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, decay_biases_and_norms)
         self.beta_1 = _check(beta_1, "beta_1", 1.0)
         self.beta_2 = _check(beta_2, "beta_2", 1.0)
         self.epsilon = _check(epsilon, "epsilon")
@@ -261,9 +271,19 @@ class AdamW(Adam):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        decay_biases_and_norms: bool = True,
     ) -> None:
         super().__init__(
-            learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay, clipnorm, clipvalue, global_clipnorm
+            learning_rate,
+            beta_1,
+            beta_2,
+            epsilon,
+            amsgrad,
+            weight_decay,
+            clipnorm,
+            clipvalue,
+            global_clipnorm,
+            decay_biases_and_norms,
         )
 
 
@@ -280,8 +300,9 @@ class Adagrad(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        decay_biases_and_norms: bool = True,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, decay_biases_and_norms)
         self.initial_accumulator_value = _check(initial_accumulator_value, "initial_accumulator_value")
         self.epsilon = _check(epsilon, "epsilon")
 
@@ -304,8 +325,9 @@ class Nadam(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        decay_biases_and_norms: bool = True,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, decay_biases_and_norms)
         self.beta_1 = _check(beta_1, "beta_1", 1.0)
         self.beta_2 = _check(beta_2, "beta_2", 1.0)
         self.epsilon = _check(epsilon, "epsilon")
@@ -335,8 +357,9 @@ class Lion(Optimizer):
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
+        decay_biases_and_norms: bool = True,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm)
+        super().__init__(learning_rate, weight_decay, clipnorm, clipvalue, global_clipnorm, decay_biases_and_norms)
         self.beta_1 = _check(beta_1, "beta_1", 1.0)
         self.beta_2 = _check(beta_2, "beta_2", 1.0)
 
@@ -394,6 +417,24 @@ def _tensors(groups: Iterable[Any]) -> list[Tensor]:
         else:
             tensors.append(item[1] if isinstance(item, tuple) else item)
     return tensors
+
+
+def _spared(groups: list[Any]) -> list[dict[str, Any]]:
+    """Parameter groups without weight decay on biases and normalisations, which have one axis at most."""
+    if not isinstance(groups[0], dict):
+        groups = [{"params": groups}]
+    spared = []
+    for group in groups:
+        if "weight_decay" in group:
+            spared.append(group)
+            continue
+        parts: tuple[list[Any], list[Any]] = ([], [])
+        for item, tensor in zip(group["params"], _tensors(group["params"]), strict=True):
+            parts[tensor.ndim <= 1].append(item)
+        decayed, others = parts
+        spared += [{**group, "params": decayed}] if decayed else []
+        spared += [{**group, "params": others, "weight_decay": 0.0}] if others else []
+    return spared
 
 
 def _check(value: float, name: str, highest: float = math.inf) -> float:

@@ -15,6 +15,7 @@ from striate.cli.budget import budget
 from striate.cli.errors import Group
 from striate.cli.look import compare, explain, memory, neuron, summary
 from striate.cli.runs import runs
+from striate.cli.sweep import sweep
 from striate.cli.train import train
 from striate.cli.use import evaluate, predict
 
@@ -46,7 +47,7 @@ def start(
     """
 
 
-for command in (train, evaluate, predict, summary, explain, compare, memory, budget, neuron, runs):
+for command in (train, sweep, evaluate, predict, summary, explain, compare, memory, budget, neuron, runs):
     app.command()(command)
 
 

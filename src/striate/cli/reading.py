@@ -7,7 +7,8 @@ from pathlib import Path
 
 from striate import data
 from striate.cli.screen import reading_bar
-from striate.data import Dataset
+from striate.data import Dataset, leakage_note
+from striate.errors import DataError
 from striate.train.policy import Choice
 
 _VALIDATION_FRACTION = 0.1
@@ -38,8 +39,19 @@ def absolute(source: str) -> str:
 
 
 def split(everything: Dataset, test_fraction: float, seed: int) -> Parts:
-    """Hold out a test part, and a tenth of the training part to validate on unless it is tiny."""
+    """Hold out a test part, and one to validate on: the data's own, or a tenth of the training part unless it is tiny.
+
+    Raises:
+        DataError: each sample may have several labels.
+    """
+    if everything.task == "multilabel":
+        raise DataError(
+            f"{everything.name} has several labels for a sample; the command line learns one. In Python: "
+            "data = striate.data.load(...), then fit(data.x, data.y) with a sigmoid and the loss binary_crossentropy."
+        )
     train, test = everything.split(test_fraction, seed)
+    if everything.validation:
+        return Parts(everything, train, everything.validation, test)
     if len(train) < _LEAST_TO_VALIDATE:
         return Parts(everything, train, None, test)
     return Parts(everything, *train.split(_VALIDATION_FRACTION, seed), test)
@@ -49,8 +61,14 @@ def tell(parts: Parts, seed: int) -> None:
     """Say what was read, what was skipped, and how it was split."""
     everything, validation = parts.everything, parts.validation
     print(f"{everything.name}: {everything.describe()}")
+    if everything.class_names and len(set(everything.class_counts.tolist())) > 1:
+        print(f"Classes: {everything.balance()}")
     for note in everything.notes:
         print(note)
+    for name, part in (("validation", validation), ("test", parts.test)):
+        leak = leakage_note(parts.train, name, part) if part else None
+        if leak:
+            print(leak)
     skipped = everything.skipped
     if skipped:
         print(f"Skipped {len(skipped):,} file{'s' * (len(skipped) > 1)} that cannot be read:")
@@ -60,10 +78,10 @@ def tell(parts: Parts, seed: int) -> None:
             print(f"  and {len(skipped) - _SKIPPED_SHOWN:,} more, listed in the report")
     uses = ((parts.train, "train"), (validation, "validate"), (parts.test, "test"))
     drawn = "each class in proportion" if everything.class_names else "drawn at random"
+    drawn = drawn if everything.groups is None else "in whole groups"
     how = "the data's own test part" if everything.test else drawn
     counts = [f"{len(part):,} to {use}" for part, use in uses if part]
     print(Choice("split", ", ".join(counts), f"{how}, seed {seed}"))
     if validation:
-        print(
-            "The curves use the validation part, a tenth of the training data; the test part is used once, at the end."
-        )
+        tenth = "the data's own" if everything.validation else "a tenth of the training data"
+        print(f"The curves use the validation part, {tenth}; the test part is used once, at the end.")

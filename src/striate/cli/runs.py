@@ -2,42 +2,59 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import typer
 
 from striate.cli.options import RunsFolder
 
 
-def runs(runs_folder: RunsFolder = "runs") -> None:
-    """List all runs, the newest first."""
-    from striate.cli import screen
-    from striate.track import list_runs
+def runs(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="RUN", help="Runs to compare, by name or folder.", show_default="list all"),
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="The best first by accuracy, val_loss, seconds, ...; a minus turns the order: -seconds.",
+            show_default="the newest first",
+        ),
+    ] = None,
+    filters: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="CONDITIONS",
+            help="Only runs that meet all of them: 'model=cnn accuracy>0.98', with = != < <= > >=.",
+            show_default="all runs",
+        ),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEYS",
+            help="What to show of each: learning_rate,val_loss,... from its config.json, the last row of history.csv "
+            "and metrics.json.",
+            show_default="the most important",
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="How many to show.", show_default="all")] = None,
+    form: Annotated[str, typer.Option("--format", help="table, or json with everything.")] = "table",
+    plot: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE", help="Draw their validation curves: runs.png, .svg or .pdf.", show_default="not drawn"
+        ),
+    ] = None,
+    runs_folder: RunsFolder = "runs",
+) -> None:
+    """List, filter, compare and draw runs.
 
-    found = list_runs(runs_folder)
-    if not found:
-        typer.echo(f"There are no runs in {runs_folder!r} yet. Make one with: striate train digits")
-        return
-    table = screen.table(["Name", "Data", "Model"], ["Parameters", "Result", "Seconds"], ["When"])
-    for run in reversed(found):
-        config, metrics = run.config, run.metrics
-        table.add_row(
-            run.name,
-            config.get("data_name", ""),
-            Path(config.get("model", "")).name,
-            f"{config['parameters']:,}" if "parameters" in config else "",
-            _result(metrics),
-            f"{metrics['seconds']:.1f}" if "seconds" in metrics else "",
-            f"{datetime.fromisoformat(config['created']).astimezone():%Y-%m-%d %H:%M}",
-        )
-    screen.show(table)
+    Runs that are named are compared side by side: the settings in which they differ, and all results. The trials of a
+    sweep are the runs of its folder: --runs-folder runs/SWEEP.
+    """
+    from striate.cli import listing
 
-
-def _result(metrics: dict[str, Any]) -> str:
-    if "accuracy" in metrics:
-        return f"{metrics['accuracy']:.2%}"
-    if "mean_absolute_error" in metrics:
-        return f"off by {metrics['mean_absolute_error']:.4g}"
-    return "unfinished"
+    listing.show(names or [], listing.Asked(sort, filters, columns, limit, form, plot), runs_folder)

@@ -7,6 +7,10 @@ from striate.data.dataset import Dataset, SkippedFile, Task
 from striate.data.folder import load_folder
 from striate.data.idx import read_idx
 from striate.data.image import load_image
+from striate.data.leakage import leakage_note, shared_samples
+from striate.data.lists import load_list
+from striate.data.pictures import augmentation_picture, first_batch_picture
+from striate.data.sampling import balanced_order
 from striate.data.sources import embedded, load
 
 __all__ = [
@@ -17,12 +21,18 @@ __all__ = [
     "SkippedFile",
     "Task",
     "as_batches",
+    "augmentation_picture",
+    "balanced_order",
     "class_weights_to_samples",
     "embedded",
+    "first_batch_picture",
     "from_arrays",
+    "leakage_note",
     "load",
     "load_folder",
     "load_image",
+    "load_list",
     "read_idx",
+    "shared_samples",
     "split_validation",
 ]

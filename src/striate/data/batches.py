@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import DataLoader, DistributedSampler, IterableDataset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
+from striate.data.augment import Augmentation, batch_generator
 from striate.data.dataset import Dataset
 from striate.data.tensors import Tensors, each, is_several, to_array, to_tensor
 from striate.errors import ArgumentError, DataError
@@ -34,6 +35,8 @@ class Batches:
         shuffle: whether each epoch has its own random order.
         seed: what the orders are drawn from.
         device: where the tensors lie.
+        augmentation: what is done to each batch, such as `striate.data.augment.preset(...)`. What it draws depends on
+            the seed, the epoch and the batch's number alone.
 
     Raises:
         ArgumentError: `batch_size` or `seed` cannot be used.
@@ -55,6 +58,7 @@ class Batches:
         shuffle: bool,
         seed: int,
         device: torch.device | str = "cpu",
+        augmentation: Augmentation | None = None,
     ) -> None:
         for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -63,6 +67,7 @@ class Batches:
         self.num_samples = _common_length(tensors)
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.device = torch.device(device)
+        self.augmentation = augmentation
         self._tensors = [each(value, torch.Tensor.to, self.device) for value in tensors.values()]
 
     def __len__(self) -> int:
@@ -73,14 +78,20 @@ class Batches:
         """All labels or targets, to be checked as a whole."""
         return self._tensors[1]
 
+    def sample(self) -> Tensors | None:
+        """The inputs of a batch, to choose by."""
+        return each(self._tensors[0], lambda tensor: tensor[: self.batch_size])
+
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from number `start` on."""
         order = torch.arange(self.num_samples)
         if self.shuffle:
             generator = torch.Generator().manual_seed(_epoch_seed(self.seed, number))
             order = torch.randperm(self.num_samples, generator=generator)
-        for chosen in order.to(self.device).split(self.batch_size)[start:]:
+        for index, chosen in enumerate(order.to(self.device).split(self.batch_size)[start:], start):
             x, y, weight = (each(value, torch.index_select, 0, chosen) for value in self._tensors)
+            if self.augmentation is not None:
+                x, y = self.augmentation(x, y, batch_generator(self.seed, number, index))
             yield x, y, weight
 
 
@@ -114,6 +125,10 @@ class LoaderBatches:
         if length is None:
             raise TypeError(f"a {type(self.loader).__name__} does not know how many batches it has")
         return length
+
+    def sample(self) -> Tensors | None:
+        """Nothing: what a loader gives, it gives once."""
+        return None
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from number `start` on; those before it are read and left aside."""
@@ -155,6 +170,7 @@ def as_batches(
     shuffle: bool,
     seed: int,
     device: torch.device | str = "cpu",
+    augmentation: Augmentation | None = None,
 ) -> Batches | LoaderBatches:
     """Batches of whatever `fit` is given: arrays, a Striate or torch data set, a `DataLoader` or another iterable.
 
@@ -163,7 +179,7 @@ def as_batches(
     Raises:
         DataError: `y` or `sample_weight` beside a source that brings its own.
     """
-    cut = partial(Batches, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device)
+    cut = partial(Batches, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device, augmentation=augmentation)
     if not _brings_labels(x):
         return cut(x, y, sample_weight)
     if y is not None or sample_weight is not None:
@@ -172,6 +188,8 @@ def as_batches(
         return cut(x.x, x.y)
     if isinstance(x, TensorDataset) and len(x.tensors) <= 3:
         return cut(*x.tensors)
+    if augmentation is not None:
+        raise ArgumentError(f"augmentation is for arrays; a {type(x).__name__} augments what it gives itself.")
     if isinstance(x, TorchDataset):
         shuffle = shuffle and not isinstance(x, IterableDataset)
         loader = DataLoader(x, batch_size=batch_size, shuffle=shuffle, generator=torch.Generator())

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, Literal, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -52,26 +53,38 @@ def load_image(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
         raise DataError(f"{path}: {error}") from error
 
 
-def decode(path: Path, size: tuple[int, int], channels: int) -> np.ndarray:
+class ImageBytes(Protocol):
+    """Where the bytes of one image are: a `Path`, or a part of a larger file."""
+
+    def open(self, mode: Literal["rb"]) -> BinaryIO:
+        """The bytes as a file."""
+
+
+def decode(path: ImageBytes, size: tuple[int, int], channels: int) -> np.ndarray:
     """The pixels of one file at (height, width) `size`, or a `DataError` with the reason alone."""
-    height, width = size
     with _opened(path) as image:
-        if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-            raise DataError("grey values of 32 bits, whose white is unknown; save it with 8 or 16 bits")
         # A JPEG four times too large is decoded at a fraction, still twice the size: much faster, hardly visible.
         image.draft(None, (2 * max(size), 2 * max(size)))
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):  # 16 bits, which Pillow's own conversion clips at 255
-            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        if upright.has_transparency_data:
-            upright = upright.convert("RGBA")
-            upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-        upright = upright.convert("L" if channels == 1 else "RGB")
-        fitted = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
-        return np.asarray(fitted).reshape(height, width, channels)
+        return pixels(image, size, channels)
 
 
-def displayed_size(path: Path) -> tuple[int, int]:
+def pixels(image: Image.Image, size: tuple[int, int], channels: int) -> np.ndarray:
+    """The pixels of an image at (height, width) `size`, or a `DataError` with the reason alone."""
+    height, width = size
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        raise DataError("grey values of 32 bits, whose white is unknown; save it with 8 or 16 bits")
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):  # 16 bits, which Pillow's own conversion clips at 255
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
+    upright = upright.convert("L" if channels == 1 else "RGB")
+    fitted = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
+    return np.asarray(fitted).reshape(height, width, channels)
+
+
+def displayed_size(path: ImageBytes) -> tuple[int, int]:
     """Height and width as the image is shown, from the file's header alone."""
     with _opened(path) as image:
         width, height = image.size
@@ -81,7 +94,7 @@ def displayed_size(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: ImageBytes) -> Iterator[Image.Image]:
     try:
         # Opened by its name, an uncompressed TIFF is mapped to memory, where Pillow 13 scrambles a turned one.
         with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
@@ -92,6 +105,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        raise DataError("an empty file" if path.stat().st_size == 0 else f"no {', '.join(FORMATS)} image") from error
+        with path.open("rb") as file:
+            empty = not file.read(1)
+        raise DataError("an empty file" if empty else f"no {', '.join(FORMATS)} image") from error
     except Exception as error:  # on broken files Pillow's decoders raise errors of a dozen types
         raise DataError(str(error) or type(error).__name__) from error

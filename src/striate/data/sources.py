@@ -14,8 +14,12 @@ import numpy as np
 from striate._registry import Registry, suggestion
 from striate.data.arrays import from_arrays
 from striate.data.dataset import Dataset
-from striate.data.folder import Progress, load_folder
+from striate.data.decoding import Progress
+from striate.data.folder import load_folder
+from striate.data.huggingface import from_huggingface, is_huggingface
 from striate.data.idx import read_idx
+from striate.data.lists import is_list, list_in, load_list
+from striate.data.tar import is_tar, load_tars, tars_in
 from striate.errors import DataError, UnknownNameError
 from striate.shapes import spread, times
 
@@ -44,7 +48,7 @@ def embedded() -> dict[str, str]:
 
 
 def load(
-    source: str | Path | tuple[Any, Any],
+    source: str | Path | tuple[Any, Any] | Any,
     *,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
@@ -57,6 +61,9 @@ def load(
 
             - a name of `embedded()`, such as "digits";
             - a folder with one sub-folder of images per class (see `striate.data.folder.load_folder`);
+            - a list of image files and labels, `.csv` or `.jsonl`, or a folder with one (see `striate.data.lists`);
+            - a tar file as WebDataset writes them, or a folder of these (see `striate.data.tar`);
+            - a `datasets.Dataset` or `DatasetDict` of Hugging Face, with a column of images and one of labels;
             - a folder with IDX files named as those of MNIST: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and,
               as the official test part, `t10k-...`; each may end in `.gz`;
             - one IDX file of images, with its labels' file beside it;
@@ -76,6 +83,8 @@ def load(
         >>> load("digits").describe()
         '1,797 images of 8 × 8 × 1, 10 classes, 174 to 183 per class'
     """
+    if is_huggingface(source):
+        return from_huggingface(source, image_size=image_size, channels=channels, progress=progress)
     if isinstance(source, tuple | list):
         if len(source) != 2:
             raise DataError(f"A {type(source).__name__} of {len(source)} is no data set; expected the pair (x, y).")
@@ -84,6 +93,12 @@ def load(
         data = EMBEDDED.get(source)
     else:
         path = _existing(source)
+        tars = tars_in(path) if path.is_dir() else [path] if is_tar(path) else []
+        if tars:
+            return load_tars(tars, image_size=image_size, channels=channels, progress=progress)
+        listed = list_in(path) if path.is_dir() else path
+        if listed and is_list(listed):
+            return load_list(listed, image_size=image_size, channels=channels, progress=progress)
         if path.is_dir() and not _idx_files(path):
             return load_folder(path, image_size=image_size, channels=channels, progress=progress)
         data = _load_arrays(path)
@@ -114,8 +129,8 @@ def _load_arrays(path: Path) -> Dataset:
         part = match["part"]
         return from_arrays(path.name, read_idx(path), read_idx(_idx_file(path.parent, part, "labels")))
     raise DataError(
-        f"{path} is no data set: expected a folder, an .npz file, or an IDX file of images such as "
-        f"train-images-idx3-ubyte.gz with its labels beside it."
+        f"{path} is no data set: expected a folder, an .npz file, a list as .csv or .jsonl, or an IDX file of "
+        f"images such as train-images-idx3-ubyte.gz with its labels beside it."
     )
 
 

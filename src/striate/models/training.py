@@ -33,6 +33,8 @@ class Trainable(nn.Module):
         loss: Any = None,
         loss_weights: Any = None,
         metrics: Any = None,
+        precision: str = "auto",
+        accumulate: int = 1,
     ) -> None:
         """Choose how the model is trained. (To compile its code, use `torch.compile(model)`.)
 
@@ -41,6 +43,8 @@ class Trainable(nn.Module):
             loss: a name, a loss, or a function `(y_true, y_pred)`; a list or a dict by output for several outputs.
             loss_weights: what each output's loss counts in the sum.
             metrics: a list of names, metrics or functions; a list of lists or a dict by output for several outputs.
+            precision: of the training steps; see `striate.train.Trainer`.
+            accumulate: in how many pieces a batch goes through the model; see `striate.train.Trainer`.
 
         Raises:
             UnknownNameError: no optimiser, loss or metric has that name.
@@ -50,6 +54,8 @@ class Trainable(nn.Module):
             "loss": loss,
             "loss_weights": loss_weights,
             "metrics": metrics,
+            "precision": precision,
+            "accumulate": accumulate,
         }
         self._trainer: Trainer | None = Trainer(self, **self.training_config)
 

@@ -119,6 +119,17 @@ def create_run(name: str, config: Mapping[str, Any], runs: str | Path = RUNS) ->
         ...     first.name, second.name, second.config["seed"], second.finished
         ('digits', 'digits-2', 1, False)
     """
+    run = Run(new_folder(name, runs))
+    _write_json(run.config_file, {"created": datetime.now(UTC).isoformat(timespec="seconds"), **config})
+    return run
+
+
+def new_folder(name: str, runs: str | Path = RUNS) -> Path:
+    """Make a folder among the runs; a name that is taken gets a number.
+
+    Raises:
+        ArgumentError: the name cannot be a folder's, or the folder cannot be made.
+    """
     if not name.isprintable() or name != name.strip(" .") or not name or set(name) & set('/\\:*?"<>|'):
         raise ArgumentError(
             f"The run cannot be called {name!r}: expected a name of one folder, such as 'digits-cnn', "
@@ -126,11 +137,15 @@ def create_run(name: str, config: Mapping[str, Any], runs: str | Path = RUNS) ->
         )
     try:
         Path(runs).mkdir(parents=True, exist_ok=True)
-        run = Run(_new_folder(Path(runs), name))
+        for number in itertools.count(1):
+            folder = Path(runs) / (name if number == 1 else f"{name}-{number}")
+            # mkdir itself tells whether the name is free: trainings that start at the same time share the folder.
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                break
     except OSError as error:
         raise ArgumentError(f"The run {name!r} cannot be made in {str(runs)!r}: {error.strerror or error}.") from error
-    _write_json(run.config_file, {"created": datetime.now(UTC).isoformat(timespec="seconds"), **config})
-    return run
+    return folder
 
 
 def open_run(name: str | Path, runs: str | Path = RUNS) -> Run:
@@ -158,18 +173,6 @@ def list_runs(runs: str | Path = RUNS) -> list[Run]:
     """All runs, finished or not, the oldest first."""
     found = [path for path in Path(runs).glob(f"*/{_CONFIG}") if path.is_file()]
     return [Run(path.parent) for path in sorted(found, key=lambda path: (path.stat().st_mtime_ns, path))]
-
-
-def _new_folder(runs: Path, name: str) -> Path:
-    for number in itertools.count(1):
-        folder = runs / (name if number == 1 else f"{name}-{number}")
-        try:
-            # mkdir itself tells whether the name is free: trainings that start at the same time share the folder.
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        break
-    return folder
 
 
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,34 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from striate.callbacks import Callback
+from striate.data.augment import Augmentation
 from striate.data.batches import Batches, LoaderBatches, as_batches, split_validation
 from striate.data.class_weights import class_weights_to_samples
 from striate.data.tensors import by_name
-from striate.errors import ArgumentError, DataError, NotCompiledError
+from striate.errors import ArgumentError, NotCompiledError
+from striate.train import checkpoint as checkpoints
 from striate.train import policy
+from striate.train.checkpoint import Checkpoint
+from striate.train.loop import Loop, labels_to_check, length, samples
 from striate.train.objective import Logs, Objective
 from striate.train.penalties import Penalties
 from striate.train.progress import Display
+from striate.train.state import History
 from striate.train.step import Stepper
 
 BATCH_SIZE = 32  # Keras's
-
-
-@dataclass
-class History:
-    """What a training reported.
-
-    `history` has a list for each name of the logs, one entry for each epoch of `epoch`.
-    """
-
-    history: dict[str, list[Any]] = field(default_factory=dict)
-    epoch: list[int] = field(default_factory=list)
-
-    def append(self, epoch: int, logs: Logs) -> None:
-        """Add an epoch."""
-        self.epoch.append(epoch)
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(value)
 
 
 class Trainer:
@@ -51,6 +39,9 @@ class Trainer:
         loss_weights: what each output's loss counts in the sum.
         metrics: names, metrics or functions.
         device: where to train; by default an accelerator if there is one.
+        precision: `"float32"`, `"bf16"`, or `"auto"`: bfloat16 where the device and the module gain by it. Weights,
+            losses, evaluation and prediction are in float32; see `striate.train.precision`.
+        accumulate: in how many pieces a batch goes through the module, to hold fewer activations at a time.
 
     The module is left in evaluation mode, ready to be used.
     """
@@ -63,9 +54,11 @@ class Trainer:
         loss_weights: Any = None,
         metrics: Any = None,
         device: Any = None,
+        precision: str = "auto",
+        accumulate: int = 1,
     ) -> None:
         self.module = module
-        self.stepper = Stepper(module, optimizer)
+        self.stepper = Stepper(module, optimizer, precision, accumulate)
         self._objective_arguments = (loss, loss_weights, metrics)
         self._objective: Objective | None = None
         self.device, self._device_choice = policy.choose_device(device)
@@ -122,6 +115,9 @@ class Trainer:
         sample_weight: Any = None,
         initial_epoch: int = 0,
         seed: int | None = None,
+        augmentation: Augmentation | None = None,
+        checkpoint: Checkpoint | str | Path | None = None,
+        resume: bool | str | Path = False,
     ) -> History:
         """Train.
 
@@ -139,6 +135,12 @@ class Trainer:
             sample_weight: what each sample counts in the loss.
             initial_epoch: the epoch to start with, to go on after an earlier training.
             seed: fixes the order of the samples and the dropout. By default torch's random state does.
+            augmentation: what is done to each batch of training images, such as `striate.data.augment.preset(...)`.
+            checkpoint: writes down where the training stands, or the folder to write to with the defaults.
+            resume: goes on from where a checkpoint was written, and ends in the same bits as a training that was not
+                interrupted, on a CPU with as many threads. A path is that of a checkpoint or of a folder of them;
+                `True` takes the folder of `checkpoint`, and starts anew where there is none yet. Data and arguments
+                must be those of the training; `epochs` may be larger.
 
         Returns:
             The logs of each epoch.
@@ -151,10 +153,13 @@ class Trainer:
         self._require_loss()
         if not isinstance(epochs, int) or epochs < 1:
             raise ArgumentError(f"epochs={epochs!r}: expected a positive integer.")
-        if seed is None:
-            seed = int(torch.randint(2**31, ()))
-        else:
+        if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+            checkpoint = Checkpoint(checkpoint)
+        resumed = checkpoints.find(resume, checkpoint)
+        if seed is not None:
             torch.manual_seed(seed)
+        else:
+            seed = resumed[1]["batches"]["seed"] if resumed else int(torch.randint(2**31, ()))
         x, y, sample_weight = self._in_order(x, y, sample_weight)
         if validation_split:
             if validation_data is not None:
@@ -165,11 +170,14 @@ class Trainer:
                 raise ArgumentError("class_weight needs labels given as y.")
             sample_weight = class_weights_to_samples(y, class_weight, sample_weight)
         self.module.to(self.device)
-        batches = self._batches(x, y, sample_weight, batch_size, shuffle, seed)
+        batches = self._batches(x, y, sample_weight, batch_size, shuffle, seed, augmentation)
         validation = self._validation_batches(validation_data, batch_size)
-        return self._run(
-            batches, validation, epochs, initial_epoch, list(callbacks or ()), Display(verbose, epochs, initial_epoch)
-        )
+        display = Display(verbose, epochs, resumed[1]["position"]["epoch"] if resumed else initial_epoch)
+        choices = self.stepper.prepare(batches.sample(), self.device)
+        for choice in (self._device_choice, policy.describe_data(batches), *choices):
+            display.note(str(choice))
+        loop = Loop(self, batches, validation, epochs, list(callbacks or ()), display, seed, checkpoint)
+        return loop.run(initial_epoch, resumed)
 
     def _validation_batches(self, data: Any, batch_size: int | None) -> Batches | LoaderBatches | None:
         if data is None:
@@ -186,63 +194,26 @@ class Trainer:
         return x, by_name(y, names, "The outputs in y"), by_name(sample_weight, names, "The outputs in sample_weight")
 
     def _batches(
-        self, x: Any, y: Any, sample_weight: Any, batch_size: int | None, shuffle: bool = False, seed: int = 0
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        batch_size: int | None,
+        shuffle: bool = False,
+        seed: int = 0,
+        augmentation: Augmentation | None = None,
     ) -> Batches | LoaderBatches:
         size = BATCH_SIZE if batch_size is None else batch_size
-        return as_batches(x, y, sample_weight, batch_size=size, shuffle=shuffle, seed=seed, device=self.device)
-
-    def _run(
-        self,
-        batches: Batches | LoaderBatches,
-        validation: Batches | LoaderBatches | None,
-        epochs: int,
-        initial_epoch: int,
-        callbacks: list[Callback],
-        display: Display,
-    ) -> History:
-        history = History()
-        penalties = Penalties(self.module)
-        for callback in callbacks:
-            callback.set_trainer(self)
-        for choice in (self._device_choice, policy.describe_data(batches)):
-            display.note(str(choice))
-        watch_batches = any(_overrides(callback, "on_train_batch_end") for callback in callbacks)
-        self.module.stop_training = False  # type: ignore[assignment]
-        logs: Logs = {}
-        try:
-            with penalties.watched():
-                _each(callbacks, "on_train_begin", {})
-                for epoch in range(initial_epoch, epochs):
-                    self.module.train()
-                    self.objective.reset()
-                    _each(callbacks, "on_epoch_begin", epoch, {})
-                    self.stepper.bind()  # a callback may have frozen or unfrozen layers
-                    display.start(f"Epoch {epoch + 1}/{epochs}", _length(batches))
-                    for step, batch in enumerate(batches.epoch(epoch)):
-                        _each(callbacks, "on_train_batch_begin", step, {})
-                        unchecked = _to_check(batches, step, batch[1])
-                        loss = self.stepper.train(batch, self.objective, penalties, unchecked)
-                        display.advance(step + 1, _samples(batch[0]), self.objective.logs)
-                        if watch_batches:
-                            batch_logs = self.objective.logs() | {"batch_loss": float(loss)}
-                            _each(callbacks, "on_train_batch_end", step, batch_logs)
-                        if self.module.stop_training:
-                            break
-                    logs = self.objective.logs()
-                    display.images_done()
-                    if validation is not None:
-                        logs |= {f"val_{name}": value for name, value in self._evaluate(validation).items()}
-                    _each(callbacks, "on_epoch_end", epoch, logs)
-                    history.append(epoch, logs)
-                    display.finish(logs, epoch)
-                    if self.module.stop_training:
-                        break
-                _each(callbacks, "on_train_end", logs)
-        finally:
-            display.close()
-            del self.module.stop_training
-            self.module.eval()
-        return history
+        return as_batches(
+            x,
+            y,
+            sample_weight,
+            batch_size=size,
+            shuffle=shuffle,
+            seed=seed,
+            device=self.device,
+            augmentation=augmentation,
+        )
 
     def evaluate(
         self,
@@ -270,9 +241,9 @@ class Trainer:
         self.module.to(self.device)
         batches = self._batches(*self._in_order(x, y, sample_weight), batch_size)
         display = Display(verbose)
-        display.start("Evaluate", _length(batches))
+        display.start("Evaluate", length(batches))
         try:
-            logs = self._evaluate(batches, display)
+            logs = self.validate(batches, display)
             display.images_done()
             display.finish(logs)
         finally:
@@ -280,7 +251,8 @@ class Trainer:
         return _reported(logs, return_dict)
 
     @torch.no_grad()
-    def _evaluate(self, batches: Batches | LoaderBatches, display: Display | None = None) -> Logs:
+    def validate(self, batches: Batches | LoaderBatches, display: Display | None = None) -> Logs:
+        """The losses and metrics on batches; `evaluate` is this on data."""
         penalties = Penalties(self.module)
         objective = self.objective
         training = self.module.training
@@ -290,13 +262,13 @@ class Trainer:
             with penalties.watched():
                 for step, (x, y, weight) in enumerate(batches.epoch(0)):
                     predictions, mask = self.stepper.predict(x)
-                    targets = _to_check(batches, step, y)
+                    targets = labels_to_check(batches, step, y)
                     if targets is not None:
                         objective.start(targets, predictions)
                     loss = penalties.add_to(objective.loss(y, predictions, weight, mask))
                     objective.update(y, predictions, mask, loss)
                     if display is not None:
-                        display.advance(step + 1, _samples(x), objective.logs)
+                        display.advance(step + 1, samples(x), objective.logs)
             return objective.logs()
         finally:
             objective.reset()
@@ -317,7 +289,7 @@ class Trainer:
         self.module.to(self.device)
         batches = self._batches(*self._in_order(x), batch_size)
         display = Display(verbose)
-        display.start("Predict", _length(batches))
+        display.start("Predict", length(batches))
         training = self.module.training
         self.module.eval()
         parts: list[list[np.ndarray]] = []
@@ -327,7 +299,7 @@ class Trainer:
                 outputs, _ = self.stepper.predict(batch)
                 several = isinstance(outputs, (list, tuple))
                 parts.append([_array(output) for output in (outputs if several else [outputs])])
-                display.advance(step + 1, _samples(batch), dict)
+                display.advance(step + 1, samples(batch), dict)
             display.images_done()
             display.finish({})
         finally:
@@ -354,8 +326,8 @@ class Trainer:
             sample_weight = class_weights_to_samples(y, class_weight, sample_weight)
         self.module.to(self.device)
         x, y, sample_weight = self._in_order(x, y, sample_weight)
-        samples = len(x[0]) if isinstance(x, (list, tuple)) else len(x)
-        batches = self._batches(x, y, sample_weight, max(samples, 1))
+        count = len(x[0]) if isinstance(x, (list, tuple)) else len(x)
+        batches = self._batches(x, y, sample_weight, max(count, 1))
         penalties = Penalties(self.module)
         self.stepper.bind()
         self.module.train()
@@ -363,7 +335,7 @@ class Trainer:
         try:
             with penalties.watched():
                 for batch in batches.epoch(0):
-                    self.stepper.train(batch, self.objective, penalties, _to_check(batches, 0, batch[1]))
+                    self.stepper.train(batch, self.objective, penalties, labels_to_check(batches, 0, batch[1]))
             logs = self.objective.logs()
         finally:
             self.objective.reset()
@@ -380,6 +352,8 @@ def fit(
     optimizer: Any = "adam",
     metrics: Any = None,
     device: Any = None,
+    precision: str = "auto",
+    accumulate: int = 1,
     **options: Any,
 ) -> History:
     """Train any torch module; see `Trainer` and `Trainer.fit` for the arguments.
@@ -391,16 +365,10 @@ def fit(
         >>> sorted(history.history)
         ['accuracy', 'loss']
     """
-    return Trainer(module, optimizer, loss, metrics=metrics, device=device).fit(x, y, **options)
-
-
-def _each(callbacks: list[Callback], moment: str, *arguments: Any) -> None:
-    for callback in callbacks:
-        getattr(callback, moment)(*arguments)
-
-
-def _overrides(callback: Callback, moment: str) -> bool:
-    return getattr(getattr(callback, moment), "__func__", None) is not getattr(Callback, moment)
+    trainer = Trainer(
+        module, optimizer, loss, metrics=metrics, device=device, precision=precision, accumulate=accumulate
+    )
+    return trainer.fit(x, y, **options)
 
 
 def _reported(logs: Logs, return_dict: bool) -> Any:
@@ -411,23 +379,3 @@ def _reported(logs: Logs, return_dict: bool) -> Any:
 
 def _array(output: Tensor) -> np.ndarray:
     return (output.float() if output.is_floating_point() else output).cpu().numpy()  # numpy has no bfloat16
-
-
-def _length(batches: Batches | LoaderBatches) -> int | None:
-    try:
-        return len(batches)
-    except TypeError:
-        return None
-
-
-def _samples(x: Any) -> int:
-    return len(x[0]) if isinstance(x, tuple) else len(x)
-
-
-def _to_check(batches: Batches | LoaderBatches, step: int, y: Any) -> Any:
-    """The labels to hold against the loss: once all of them that lie in memory, those of a loader as they come."""
-    if y is None:
-        raise DataError("There are no labels: give y, or a data set whose items are (x, y).")
-    if isinstance(batches, LoaderBatches):
-        return y
-    return batches.targets if step == 0 else None
