@@ -18,7 +18,7 @@ def test_the_tour_runs_from_top_to_bottom(tmp_path, monkeypatch, capsys):
         else:
             assert capsys.readouterr().out.strip() == block.strip()
             printed += 1
-    assert printed == 4
+    assert printed == 5
     assert len(BLOCKS) - printed >= 7
 
 

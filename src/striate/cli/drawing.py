@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from striate import _files
+from striate._pictures import picture_kind, write_figure
 from striate.errors import ArgumentError
 from striate.report.figures import LIGHT, styled
 
 COLOURS = (LIGHT.blue, LIGHT.orange, "#23794a", "#8b4fb8", "#9a7a00", LIGHT.quiet)
 """Colours that stay apart, for what has no order; the first two are the report's."""
-
-KINDS = ("png", "svg", "pdf")
 
 
 def check_path(path: str, option: str) -> None:
@@ -24,8 +21,10 @@ def check_path(path: str, option: str) -> None:
     Raises:
         ArgumentError: its name ends otherwise.
     """
-    if Path(path).suffix.removeprefix(".").lower() not in KINDS:
-        raise ArgumentError(f"{option} {path}: expected a name that ends in .png, .svg or .pdf.")
+    try:
+        picture_kind(path)
+    except ArgumentError as error:
+        raise ArgumentError(f"{option} {error}") from error
 
 
 def save(draw: Callable[[], Figure], path: str | Path) -> None:
@@ -34,10 +33,5 @@ def save(draw: Callable[[], Figure], path: str | Path) -> None:
     Raises:
         ArgumentError: the file cannot be written.
     """
-    output = io.BytesIO()
     with styled(LIGHT):
-        draw().savefig(output, format=Path(path).suffix.removeprefix(".").lower(), dpi=150)
-    try:
-        _files.write_bytes(path, output.getvalue())
-    except OSError as error:
-        raise ArgumentError(f"{path} cannot be written: {error.strerror or error}.") from error
+        write_figure(draw(), path)
