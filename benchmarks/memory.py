@@ -4,9 +4,9 @@ Each configuration trains two steps in a process of its own, on one thread. What
 model was made to the peak of the second step, is read from Linux's `/proc/self`; the prediction is `striate.memory`'s.
 The C library is told to give freed memory back at once, as its own reserve is not the step's.
 
-The claim: within 3 % in float32, LSTM aside. Apart by design: some 15 to 60 MB that oneDNN takes for code and scratch,
-which weigh more where bfloat16 makes the step small; and the pages of an LSTM's workspace that are allocated, so that
-the prediction counts them, but that nothing touches, so that the process does not hold them.
+The claim: within 3 % in float32, LSTM aside. Apart: some 12 to 60 MB in bfloat16 that no operation made, most likely
+oneDNN's code and scratch, which weigh more where the step is small; and the pages of an LSTM's workspace that are
+allocated, so that the prediction counts them, but that nothing touches, so that the process does not hold them.
 """
 
 from __future__ import annotations
