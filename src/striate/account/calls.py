@@ -40,7 +40,10 @@ def call(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], keep: bool) 
         keep: whether tensors have no values, so that outputs of another call like this one serve as well.
     """
     key = _key(func, args, kwargs) if keep else None
-    known = _calls.get(key)
+    try:
+        known = _calls.get(key)
+    except TypeError:  # an argument without a hash
+        key = known = None
     if known is not None:
         if known.outputs is None:
             return func(*args, **kwargs), known.name, known.cost
@@ -78,7 +81,7 @@ def _new(func: Any, output: Any) -> list[tuple[Any, ...]] | None:
 
 
 def _key(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """What an operation's output depends on, tensors by shape, stride and type; `None` where that cannot be kept."""
+    """What an operation's output depends on, tensors by shape, stride and type."""
     key = [func]
     for value in (*args, *kwargs.items()):
         if isinstance(value, Tensor):
@@ -92,8 +95,4 @@ def _key(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
                     key += (type(part), part)
         else:
             key += (type(value), value)  # 1, 1.0 and True are equal and mean different things
-    try:
-        hash(whole := tuple(key))
-    except TypeError:
-        return None
-    return whole
+    return tuple(key)

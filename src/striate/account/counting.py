@@ -222,7 +222,8 @@ class Counting(TorchDispatchMode):
             self.stack.append(path)
             self.step_ended = True
             if not entry.calls:
-                entry.input_shapes = [tuple(tensor.shape) for tensor in _tensors((args, kwargs))]
+                alone = not kwargs and len(args) == 1
+                entry.input_shapes = [tuple(tensor.shape) for tensor in _tensors(args[0] if alone else (args, kwargs))]
                 for around in self.around[path]:
                     around.ran = True
             entry.calls += 1
