@@ -256,9 +256,7 @@ class Counting(TorchDispatchMode):
                 return func.decompose(*args, **kwargs)
         tensors = calls.tensors_of(args, kwargs)
         output, name, cost = calls.call(func, args, kwargs, keep=self.device.type == "meta")
-        results = (
-            [output] if isinstance(output, Tensor) else [part for part in leaves(output) if isinstance(part, Tensor)]
-        )
+        results = _tensors(output)
         own, made, learned = [], [], []
         for tensor in tensors:
             storage = _storage(tensor)

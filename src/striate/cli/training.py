@@ -64,6 +64,11 @@ class Plan:
     minutes: float | None
     track: str | None
 
+    @property
+    def services(self) -> list[str]:
+        """What to log to beside the run's folder."""
+        return self.track.split(",") if self.track else []
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -79,6 +84,8 @@ def train(plan: Plan, run: Run | None = None) -> None:
     """Train as planned; everything that comes of it is in the folder of the run, which is made if there is none yet."""
     _check_device(plan.device)
     check_name(plan.model)
+    for service in plan.services:
+        tracker(service)  # an unknown one, or one that is not installed, is an error before any work
     own_rate = optimizers.get(plan.optimizer).learning_rate
     size = None if plan.image_size is None else sizes(plan.image_size, "--image-size")
     parts = reading.split(reading.read(plan.data, size), plan.test_fraction, plan.seed)
@@ -181,9 +188,6 @@ def choose_recipe(plan: Plan, samples: int, own_rate: Any) -> Recipe:
     print(Choice("batch size", str(batch_size), "as asked" if plan.batch_size else why_batch))
     print(Choice("epochs", str(epochs), "as asked" if plan.epochs else why_epochs))
     print(Choice("learning rate", f"{rate:g}", f"{why_rate}; the top of one cycle, which ends near 0"))
-    for service in (plan.track or "").split(","):
-        if service:
-            tracker(service)  # an unknown one, or one that is not installed, is an error now
     return Recipe(epochs, batch_size, epochs * steps, rate)
 
 
@@ -204,7 +208,7 @@ def _augmentation(plan: Plan, parts: Parts, run: Run) -> augment.Pipeline | None
 def _train_and_test(trainer: Trainer, model: Model, plan: Plan, recipe: Recipe, parts: Parts, run: Run) -> None:
     validation, test, config = parts.validation, parts.test, run.config
     stopwatch, checkpoint = _Stopwatch(), Checkpoint(run.folder / _CHECKPOINTS)
-    tracking = Tracking(*(plan.track.split(",") if plan.track else ()), run=run)
+    tracking = Tracking(*plan.services, run=run)
     limits = [TimeBudget(plan.minutes)] if plan.minutes else []
     history = trainer.fit(
         parts.train.x,

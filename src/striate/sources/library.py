@@ -75,7 +75,7 @@ def _built(name: str, make: Callable[[], nn.Module]) -> tuple[Any, tuple[str, ..
         try:
             with torch.device("meta"):
                 return make().eval(), ()
-        except (RuntimeError, NotImplementedError):
+        except RuntimeError:
             return make().eval(), ("Built with real weights, as the network reads values while it is built.",)
     except Exception as error:
         raise ArgumentError(f"{name} cannot be built: {type(error).__name__}: {error}") from error
