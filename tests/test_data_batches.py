@@ -54,6 +54,25 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_balanced_epochs_give_each_class_its_share() -> None:
+    y = np.array([0] * 70 + [1] * 20 + [2] * 10)
+    rows = np.eye(3, dtype=np.float32)[y]  # labels that are to be mixed
+    for labels in (y, rows):
+        batches = Batches(np.arange(100), labels, batch_size=8, shuffle="balanced", seed=3)
+        epochs = [torch.cat([x for x, _, _ in batches.epoch(number)]) for number in (0, 1, 0)]
+        for order in epochs:
+            assert sorted(np.bincount(y[order]).tolist()) == [33, 33, 34]
+        assert torch.equal(epochs[0], epochs[2]) and not torch.equal(epochs[0], epochs[1])
+        rest = torch.cat([x for x, _, _ in batches.epoch(1, start=5)])
+        assert torch.equal(rest, epochs[1][40:])
+    with pytest.raises(ArgumentError, match='shuffle="balanced" needs the labels'):
+        Batches(np.arange(4), batch_size=2, shuffle="balanced", seed=0)
+    with pytest.raises(ArgumentError, match='shuffle="balanced" is for arrays'):
+        as_batches([(1, 2)].__iter__(), batch_size=2, shuffle="balanced", seed=0)
+    with pytest.raises(ArgumentError, match=r"shuffle='balance'.*Did you mean 'balanced'"):
+        Batches(np.arange(4), y[:4], batch_size=2, shuffle="balance", seed=0)  # type: ignore[arg-type]
+
+
 def test_memory_is_shared_and_never_handed_out() -> None:
     x = np.zeros((4, 3), np.float32)
     batches = Batches(x, batch_size=4, shuffle=False, seed=0)

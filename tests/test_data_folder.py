@@ -231,7 +231,7 @@ def test_bad_files_are_named_skipped_and_counted(tmp_path: Path, monkeypatch: py
     ("files", "folders", "message"),
     [
         ({}, [], "is empty; expected one sub-folder of images per class"),
-        ({"1.png": grey(), "2.png": grey()}, [], "holds 2 files but no sub-folders"),
+        ({"1.png": grey(), "2.png": grey()}, [], "holds 2 files but no sub-folders and no list of labels"),
         ({"cats/1.png": grey()}, [], "has one class only, 'cats'"),
         ({"cats/1.png": grey(), "dogs/1.png": grey()}, ["ants"], "the class 'ants' has no files"),
         (
@@ -317,3 +317,37 @@ def test_real_photos(tmp_path: Path) -> None:
     data = load(tmp_path, image_size=64)
     assert data.describe() == "8 images of 64 × 64 × 3, 2 classes, 4 per class"
     assert data.x.std() > 30
+
+
+def test_links_are_followed_unless_they_lead_back_up(tmp_path: Path) -> None:
+    write(tmp_path / "pets", {"cats/1.png": grey(1), "dogs/1.png": grey(2)})
+    write(tmp_path / "elsewhere", {"2.png": grey(3)})
+    for link, target in {
+        "all": ".",
+        "self": "self",
+        "cats/up": "..",
+        "cats/more": "../../elsewhere",
+        "cats/lost.png": "nowhere.png",
+        "dogs/same.png": "../cats/1.png",
+    }.items():
+        (tmp_path / "pets" / link).symlink_to(target)
+    data = load(tmp_path / "pets")
+    assert data.class_names == ("cats", "dogs")
+    assert data.x[:, 0, 0, 0].tolist() == [1, 3, 2, 1] and data.y.tolist() == [0, 0, 1, 1]
+    (lost,) = data.skipped
+    assert (lost.path.name, lost.reason) == ("lost.png", "No such file or directory")
+
+
+@pytest.mark.parametrize("refused", ["iterdir", "is_dir"])
+def test_a_folder_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: str) -> None:
+    write(tmp_path, {"cats/1.png": grey(1), "dogs/1.png": grey(2)})
+    ask = getattr(Path, refused)
+
+    def refuse(path: Path) -> object:
+        if path.name == "dogs":
+            raise PermissionError(13, "Permission denied", str(path))
+        return ask(path)
+
+    monkeypatch.setattr(Path, refused, refuse)
+    with pytest.raises(DataError, match="dogs cannot be read: Permission denied"):
+        load(tmp_path)

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from striate.data import Dataset, balanced_order, leakage_note, load, load_list, shared_samples
-from striate.errors import DataError
+from striate.data import Dataset, balanced_order, leakage_notes, load, load_list, shared_samples
+from striate.errors import ArgumentError, DataError
 
 
 def images(folder: Path, count: int) -> Path:
@@ -101,7 +101,7 @@ def test_a_stray_list_beside_class_folders_is_left_alone(tmp_path: Path) -> None
         ("label\ncat\n", "has the columns label; expected one of the files, such as file_name"),
         ("path,label\n", "names no files"),
         ("path,label\n0.png,\n", "sample 1 has nothing in the column 'label'"),
-        ("path,height\n0.png,17\n", "expected one named label, or one of 0 and 1"),
+        ("path,height\n0.png,17\n", "expected one named label, or one that `columns` names"),
         ("path,label,split\n0.png,1,holdout\n", "'holdout' in the column 'split'; expected train, validation or test"),
         ("path,label,split\n0.png,1,test\n1.png,0,test\n", "but none to train on"),
         ("path,label\nnowhere.png,1\n", "names no image that can be read"),
@@ -166,8 +166,9 @@ def test_shared_samples_are_found_and_told() -> None:
     train = Dataset("train", x[:20], np.arange(20) % 2, ("a", "b"))
     test = Dataset("test", np.concatenate([x[20:], x[3:5]])[:, ::1], np.arange(12) % 2, ("a", "b"))
     assert shared_samples(train, test).tolist() == [10, 11]
-    assert leakage_note(train, "test", test).startswith("2 of 12 test samples are in the training part as well")
-    assert leakage_note(train, "test", Dataset("test", x[20:], np.arange(10) % 2, ("a", "b"))) is None
+    (note,) = leakage_notes({"train": train, "test": test})
+    assert note.startswith("2 of 12 test samples are in the training part as well, value for value: what")
+    assert leakage_notes({"train": train, "test": Dataset("test", x[20:], np.arange(10) % 2, ("a", "b"))}) == []
 
 
 @settings(deadline=None)
@@ -189,3 +190,73 @@ def test_balanced_orders(labels: list[int], seed: int) -> None:
 def test_balance_in_words() -> None:
     data = Dataset("data", np.zeros((4, 1)), np.array([0, 0, 1, 1]), ("a", "b"))
     assert data.balance() == "2 samples in each class"
+
+
+def test_columns_that_are_called_otherwise(tmp_path: Path) -> None:
+    rows = [{"diagnosis": "ab"[index % 2], "site": index // 3, "label": "x", "fold": "train"} for index in range(12)]
+    rows[5]["fold"] = "test"
+    path = listed(tmp_path, rows) / "labels.csv"
+    data = load(path, columns={"label": "Diagnosis", "group": "site", "split": "fold"})
+    assert data.class_names == ("a", "b") and data.groups.tolist() == [
+        str(index // 3) for index in range(12) if index != 5
+    ]
+    assert data.test is not None and data.test.y.tolist() == [1]
+    tagged = [{"tags": "a|b" if index else "b", "label": "x"} for index in range(3)]
+    several = load(listed(tmp_path / "tags", tagged), columns={"labels": "tags"})
+    assert several.task == "multilabel" and several.y.tolist() == [[0, 1], [1, 1], [1, 1]]
+    with pytest.raises(DataError, match=r"labels.csv has no column 'sight'. Did you mean 'site'\? It has"):
+        load(path, columns={"group": "sight"})
+    with pytest.raises(ArgumentError, match=r"'lable' is no kind of column; expected file, label"):
+        load(path, columns={"lable": "site"})
+    with pytest.raises(ArgumentError, match="columns are for lists, tar files and data sets of Hugging Face; digits"):
+        load("digits", columns={"label": "x"})
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_a_list_for_each_part(tmp_path: Path, suffix: str) -> None:
+    images(tmp_path, 9)
+    write = as_csv if suffix == "csv" else as_jsonl
+    for number, part in enumerate(("train", "birds_val", "test")):
+        rows = [{"file_name": f"images/{3 * number + index}.png", "label": "ab"[index % 2]} for index in range(3)]
+        (tmp_path / f"{part}.{suffix}").write_text(write(rows))
+    data = load(tmp_path)
+    parts = (data, data.validation, data.test)
+    assert [part.x[:, 0, 0, 0].tolist() for part in parts] == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+    assert all(part.y.tolist() == [0, 1, 0] for part in parts) and data.name == tmp_path.name
+
+
+def test_shared_files_are_named_also_between_grey_and_colour(tmp_path: Path) -> None:
+    images(tmp_path, 12)
+    Image.open(tmp_path / "images" / "3.png").convert("RGB").save(tmp_path / "images" / "11.png")
+    rows = [{"file_name": f"images/{index}.png", "label": "ab"[index % 2]} for index in range(12)]
+    for row in rows[6:9]:
+        row["file_name"] = "images/2.png"
+    for index, row in enumerate(rows):
+        row["split"] = "train" if index < 6 else "validation" if index < 9 else "test"
+    (tmp_path / "labels.csv").write_text(as_csv(rows))
+    data = load(tmp_path)
+    notes = leakage_notes({"train": data, "validation": data.validation, "test": data.test})
+    assert len(notes) == 2
+    pair = f"{tmp_path / 'images' / '2.png'} is {tmp_path / 'images' / '2.png'}"
+    assert notes[0].startswith(f"3 of 3 validation samples are in the training part as well, value for value ({pair}, ")
+    pair = f"{tmp_path / 'images' / '11.png'} is {tmp_path / 'images' / '3.png'}"
+    assert notes[1].startswith(f"1 of 3 test sample is in the training part as well, value for value ({pair}): what")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "names no files; expected a line for each"),
+        ("path,label\na.png,é\n".encode("latin-1"), "cannot be read as CSV: .*Save it as UTF-8"),
+        (b"name,label\na,b\n", "has the columns name, label; expected one of the files, such as file_name"),
+        (b"path,weight\na.png,3\n", "has the columns weight beside the files; expected one named label"),
+        (b"path,label\na.png,\n", "sample 1 has nothing in the column 'label'"),
+        (b"path,label\na.png\n", "sample 1 has nothing in the column 'label'"),
+        (b"path,label,split\na.png,x,later\n", "'later' in the column 'split'; expected train, validation or test"),
+        (b"path,label\na.png,x\nb.png,y\n", r"names no image that can be read; 2 files failed:\n.*No such file"),
+    ],
+)
+def test_what_is_said_of_lists(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        load(tmp_path / "list.csv")

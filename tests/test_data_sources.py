@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from striate.data import Dataset, embedded, from_arrays, load
+from striate.data import Dataset, OnDisk, embedded, from_arrays, load
 from striate.errors import DataError, UnknownNameError
 
 IMAGES = np.arange(6 * 4 * 4, dtype=np.uint8).reshape(6, 4, 4)
@@ -172,6 +172,12 @@ def test_types_of_samples(x: np.ndarray, shape: tuple[int, ...], dtype: type) ->
         (np.zeros(6), LABELS, r"x has the shape \(6,\)"),
         (np.array(["a"] * 6), LABELS, "x holds values of type <U1; expected numbers"),
         (IMAGES, np.array([None] * 6), "y holds values of type object"),
+        ([[0.5], [np.nan]], [0, 1], r"x has 1 NaN or infinite value, the first in the sample 1 \(x\[1, 0\] is nan\)"),
+        (
+            [[1.0], [2.0]],
+            [np.inf, -np.inf],
+            r"y has 2 NaN or infinite values, the first in the sample 0 \(y\[0\] is inf",
+        ),
         (IMAGES, [[1, 2]] * 6, r"y has the shape \(6, 2\); expected one label for each sample"),
     ],
 )
@@ -191,3 +197,13 @@ def test_parts_that_do_not_fit_each_other() -> None:
 
 def test_everything_is_a_dataset() -> None:
     assert isinstance(load([IMAGES, LABELS]), Dataset)
+
+
+def test_an_array_mapped_from_disk_stays_there(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", IMAGES)
+    data = load((np.load(tmp_path / "x.npy", mmap_mode="r"), LABELS))
+    assert isinstance(data.x, OnDisk) and data.x.shape == (6, 4, 4, 1)
+    train, test = data.split(0.5)
+    assert isinstance(test.x, OnDisk)
+    again, _ = load((IMAGES, LABELS)).split(0.5)
+    np.testing.assert_array_equal(np.asarray(train.x), again.x)

@@ -63,7 +63,7 @@ def test_shards_and_their_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "mode", "message"),
     [
-        ({"1.png": png(1)}, "w", r"1\.png has no label; expected a \.cls or \.json"),
+        ({"1.png": png(1)}, "w", r"1\.png has no label; expected a \.cls, \.json or \.txt"),
         ({"1.txt": b""}, "w", "no images; expected pairs such as"),
         ({"1.png": png(1), "1.json": b"{"}, "w", r"1\.json cannot be read"),
         ({"1.png": png(1), "1.cls": b"1"}, "w:gz", "cannot be read as a tar file: .* must be unpacked"),

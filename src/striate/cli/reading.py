@@ -7,8 +7,9 @@ from pathlib import Path
 
 from striate import data
 from striate.cli.screen import reading_bar
-from striate.data import Dataset, leakage_note
-from striate.errors import DataError
+from striate.data import Dataset, leakage_notes
+from striate.data.huggingface import PREFIX as HUGGING_FACE
+from striate.errors import ArgumentError
 from striate.train.policy import Choice
 
 _VALIDATION_FRACTION = 0.1
@@ -26,35 +27,52 @@ class Parts:
     test: Dataset
 
 
-def read(source: str, image_size: tuple[int, ...] | None = None, channels: int | None = None) -> Dataset:
-    """The data set of a name, a folder or a file; the arguments are those of `striate.data.load`."""
+def read(
+    source: str,
+    image_size: tuple[int, ...] | None = None,
+    channels: int | None = None,
+    columns: str | None = None,
+) -> Dataset:
+    """The data set of a name, a folder or a file; the arguments are those of `striate.data.load` or of `--columns`."""
     size = image_size[0] if image_size and len(image_size) == 1 else image_size
     with reading_bar() as progress:
-        return data.load(source, image_size=size, channels=channels, progress=progress)  # type: ignore[arg-type]
+        named = None if columns is None else named_columns(columns)
+        return data.load(source, image_size=size, channels=channels, columns=named, progress=progress)  # type: ignore[arg-type]
 
 
 def absolute(source: str) -> str:
     """The same source, good in any folder."""
-    return source if source in data.embedded() else str(Path(source).expanduser().resolve())
+    named = source in data.embedded() or source.startswith(HUGGING_FACE)
+    return source if named else str(Path(source).expanduser().resolve())
 
 
-def split(everything: Dataset, test_fraction: float, seed: int) -> Parts:
-    """Hold out a test part, and one to validate on: the data's own, or a tenth of the training part unless it is tiny.
+def named_columns(text: str) -> dict[str, str]:
+    """What `--columns label=diagnosis,group=site` says.
 
-    Raises:
-        DataError: each sample may have several labels.
+    >>> named_columns("label=diagnosis, group=site")
+    {'label': 'diagnosis', 'group': 'site'}
     """
-    if everything.task == "multilabel":
-        raise DataError(
-            f"{everything.name} has several labels for a sample; the command line learns one. In Python: "
-            "data = striate.data.load(...), then fit(data.x, data.y) with a sigmoid and the loss binary_crossentropy."
-        )
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(kind.strip() and name.strip() for kind, _, name in pairs):
+        raise ArgumentError(f"--columns {text}: expected pairs with commas between them, such as label=diagnosis.")
+    return {kind.strip(): name.strip() for kind, _, name in pairs}
+
+
+def split(everything: Dataset, test_fraction: float, seed: int, validation_fraction: float | None = None) -> Parts:
+    """Hold out a test part, and one to validate on: the data's own, or a fraction of the training part.
+
+    By default the fraction is a tenth, and none of a tiny set; 0 holds nothing out.
+    """
     train, test = everything.split(test_fraction, seed)
     if everything.validation:
         return Parts(everything, train, everything.validation, test)
-    if len(train) < _LEAST_TO_VALIDATE:
+    if validation_fraction is None:
+        validation_fraction = 0.0 if len(train) < _LEAST_TO_VALIDATE else _VALIDATION_FRACTION
+    if validation_fraction == 0:
         return Parts(everything, train, None, test)
-    return Parts(everything, *train.split(_VALIDATION_FRACTION, seed), test)
+    if not 0 < validation_fraction < 1:
+        raise ArgumentError(f"--validation-fraction {validation_fraction:g}: expected a number from 0 to below 1.")
+    return Parts(everything, *train.split(validation_fraction, seed), test)
 
 
 def tell(parts: Parts, seed: int) -> None:
@@ -65,10 +83,9 @@ def tell(parts: Parts, seed: int) -> None:
         print(f"Classes: {everything.balance()}")
     for note in everything.notes:
         print(note)
-    for name, part in (("validation", validation), ("test", parts.test)):
-        leak = leakage_note(parts.train, name, part) if part else None
-        if leak:
-            print(leak)
+    named = {"train": parts.train, "validation": validation, "test": parts.test}
+    for leak in leakage_notes({name: part for name, part in named.items() if part}):
+        print(leak)
     skipped = everything.skipped
     if skipped:
         print(f"Skipped {len(skipped):,} file{'s' * (len(skipped) > 1)} that cannot be read:")
@@ -77,11 +94,11 @@ def tell(parts: Parts, seed: int) -> None:
         if len(skipped) > _SKIPPED_SHOWN:
             print(f"  and {len(skipped) - _SKIPPED_SHOWN:,} more, listed in the report")
     uses = ((parts.train, "train"), (validation, "validate"), (parts.test, "test"))
-    drawn = "each class in proportion" if everything.class_names else "drawn at random"
+    drawn = "each class in proportion" if everything.task in ("binary", "multiclass") else "drawn at random"
     drawn = drawn if everything.groups is None else "in whole groups"
     how = "the data's own test part" if everything.test else drawn
     counts = [f"{len(part):,} to {use}" for part, use in uses if part]
     print(Choice("split", ", ".join(counts), f"{how}, seed {seed}"))
     if validation:
-        tenth = "the data's own" if everything.validation else "a tenth of the training data"
-        print(f"The curves use the validation part, {tenth}; the test part is used once, at the end.")
+        origin = "the data's own" if everything.validation else "held out of the training data"
+        print(f"The curves use the validation part, {origin}; the test part is used once, at the end.")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from striate.data.dataset import Dataset
+from striate.data.on_disk import ArraySource, OnDisk
 from striate.errors import DataError
 
 
@@ -56,7 +57,12 @@ def from_arrays(
     return data[0] if x_test is None else replace(data[0], test=data[1])
 
 
-def _samples(name: str, values: Any) -> np.ndarray:
+def _samples(name: str, values: Any) -> np.ndarray | OnDisk:
+    if isinstance(values, np.memmap) and values.ndim > 1 and values.dtype in (np.uint8, np.float32):
+        is_grey = values.ndim == 3 and values.dtype == np.uint8
+        return OnDisk(ArraySource(values[..., None] if is_grey else values))
+    if isinstance(values, OnDisk):
+        return values
     x = np.asarray(values)
     if x.dtype.kind not in "buif":
         raise DataError(f"{name}: x holds values of type {x.dtype}; expected numbers.")
@@ -67,6 +73,7 @@ def _samples(name: str, values: Any) -> np.ndarray:
     if x.dtype.kind in "bui" and x.dtype != np.uint8:
         is_image = x.ndim > 2 and x.dtype.kind != "b" and x.size and x.min() >= 0 and x.max() <= 255
         x = x.astype(np.uint8 if is_image else np.float32)
+    _check_finite(name, "x", x)
     return x[..., None] if x.ndim == 3 and x.dtype == np.uint8 else x
 
 
@@ -80,4 +87,21 @@ def _labels_or_targets(name: str, values: Any) -> np.ndarray:
         y = y.argmax(axis=1)
     if y.ndim != 1 and y.dtype.kind != "f":
         raise DataError(f"{name}: y has the shape {y.shape}; expected one label for each sample, or one-hot rows.")
+    _check_finite(name, "y", y)
     return y.astype(str) if y.dtype.kind == "S" else y
+
+
+def _check_finite(name: str, which: str, values: np.ndarray) -> None:
+    if values.dtype.kind != "f":
+        return
+    with np.errstate(all="ignore"):  # one value that is not finite shows in the sum, which needs no second array
+        if np.isfinite(values.sum()):
+            return
+    wrong = np.argwhere(~np.isfinite(values))
+    if len(wrong):
+        first = tuple(wrong[0].tolist())
+        where = f"{which}[{', '.join(map(str, first))}] is {values[first]}"
+        raise DataError(
+            f"{name}: {which} has {len(wrong):,} NaN or infinite value{'s' * (len(wrong) > 1)}, the first in the "
+            f"sample {first[0]:,} ({where}). Leave these samples out, or fill them with numpy.nan_to_num."
+        )

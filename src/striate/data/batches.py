@@ -6,7 +6,7 @@ import math
 import operator
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -15,28 +15,41 @@ from torch.utils.data import Dataset as TorchDataset
 
 from striate.data.augment import Augmentation, batch_generator
 from striate.data.dataset import Dataset
+from striate.data.in_order import in_order
+from striate.data.on_disk import OnDisk
+from striate.data.sampling import balanced_order
 from striate.data.tensors import Tensors, each, is_several, to_array, to_tensor
+from striate.distributed.part import Part
+from striate.distributed.processes import ALONE, World
 from striate.errors import ArgumentError, DataError
+from striate.shapes import one_of
 
 Batch = tuple[Tensors, Tensors | None, Tensors | None]
+Shuffle = bool | Literal["balanced"]
+
+_READERS = _AHEAD = 2
+"""How many batches are read from disk at once, and how many may wait."""
 
 
 class Batches:
-    """Batches cut from arrays that lie on the device as a whole.
+    """Batches cut from arrays that lie on the device as a whole, or are read from disk ahead of the steps.
 
-    Arrays become tensors once, without a copy where possible. The order of an epoch is drawn from the seed and the
-    epoch's number alone, so any epoch can be run again.
+    Arrays become tensors once, without a copy where possible; inputs that are an `OnDisk` or a numpy memory map stay
+    where they are, and threads read the next batches of them while one is trained on. The order of an epoch is drawn
+    from the seed and the epoch's number alone, so any epoch can be run again.
 
     Args:
         x: one array or tensor, or a list of them for several inputs; samples are on the first axis.
         y: labels or targets, likewise, or None.
         sample_weight: one weight for each sample, or None.
         batch_size: samples in a batch; the last may have fewer.
-        shuffle: whether each epoch has its own random order.
+        shuffle: whether each epoch has its own random order; "balanced" draws one in which each class comes equally
+            often (`striate.data.sampling.balanced_order`).
         seed: what the orders are drawn from.
         device: where the tensors lie.
         augmentation: what is done to each batch, such as `striate.data.augment.preset(...)`. What it draws depends on
-            the seed, the epoch and the batch's number alone.
+            the seed, the epoch and the batch's number alone, and on the process.
+        world: the processes that share each batch; the order is the same whatever their number.
 
     Raises:
         ArgumentError: `batch_size` or `seed` cannot be used.
@@ -55,11 +68,13 @@ class Batches:
         sample_weight: Any = None,
         *,
         batch_size: int,
-        shuffle: bool,
+        shuffle: Shuffle,
         seed: int,
         device: torch.device | str = "cpu",
         augmentation: Augmentation | None = None,
+        world: World = ALONE,
     ) -> None:
+        one_of(shuffle, (True, False, "balanced"), "shuffle")
         for name, value, least in (("batch_size", batch_size, 1), ("seed", seed, 0)):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ArgumentError(f"{name}={value!r}: expected an integer of at least {least}.")
@@ -68,7 +83,12 @@ class Batches:
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.device = torch.device(device)
         self.augmentation = augmentation
-        self._tensors = [each(value, torch.Tensor.to, self.device) for value in tensors.values()]
+        self.world = world
+        self._tensors = [each(value, _to, self.device) for value in tensors.values()]
+        inputs = self._tensors[0] if is_several(self._tensors[0]) else (self._tensors[0],)
+        self.on_disk = any(isinstance(value, OnDisk) for value in inputs)
+        if shuffle == "balanced" and not isinstance(self.targets, torch.Tensor):
+            raise ArgumentError('shuffle="balanced" needs the labels of the classes in y.')
 
     def __len__(self) -> int:
         return math.ceil(self.num_samples / self.batch_size)
@@ -80,19 +100,30 @@ class Batches:
 
     def sample(self) -> Tensors | None:
         """The inputs of a batch, to choose by."""
-        return each(self._tensors[0], lambda tensor: tensor[: self.batch_size])
+        return each(self._tensors[0], lambda value: to_tensor(value[: self.batch_size], "x").to(self.device))
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from number `start` on."""
         order = torch.arange(self.num_samples)
         if self.shuffle:
             generator = torch.Generator().manual_seed(_epoch_seed(self.seed, number))
-            order = torch.randperm(self.num_samples, generator=generator)
-        for index, chosen in enumerate(order.to(self.device).split(self.batch_size)[start:], start):
-            x, y, weight = (each(value, torch.index_select, 0, chosen) for value in self._tensors)
+            if self.shuffle == "balanced":
+                order = balanced_order(self.targets, generator)
+            else:
+                order = torch.randperm(self.num_samples, generator=generator)
+        wholes = (order if self.on_disk else order.to(self.device)).split(self.batch_size)[start:]
+        cuts = [whole[_part_or_one(self.world, len(whole))] for whole in wholes]
+        batches = in_order(self._cut, cuts, threads=_READERS, ahead=_AHEAD) if self.on_disk else map(self._cut, cuts)
+        for index, (x, y, weight) in enumerate(batches, start):
             if self.augmentation is not None:
-                x, y = self.augmentation(x, y, batch_generator(self.seed, number, index))
-            yield x, y, weight
+                drawn = batch_generator(self.seed, number, index * self.world.size + self.world.rank)
+                x, y = self.augmentation(x, y, drawn)
+            yield _part(self.world, (x, y, weight), len(wholes[index - start]))
+
+    def _cut(self, chosen: torch.Tensor) -> tuple[Any, Any, Any]:
+        """The samples at these indices."""
+        x, y, weight = (each(value, _taken, chosen, self.device) for value in self._tensors)
+        return x, y, weight
 
 
 class LoaderBatches:
@@ -103,6 +134,8 @@ class LoaderBatches:
         seed: where the loader draws its order from a generator of its own, that generator is seeded from this and
             from the epoch's number. None leaves the loader as it is.
         device: where the batches go.
+        world: the processes that share each batch, which need the same order, and so a seed. Where the loader has a
+            `DistributedSampler`, its batches are those of this process already.
 
     Raises:
         DataError: while iterating: no batches, or items of another form.
@@ -113,8 +146,15 @@ class LoaderBatches:
         [(torch.Size([2, 3]), [0, 1], None)]
     """
 
-    def __init__(self, loader: Iterable[Any], *, seed: int | None = None, device: torch.device | str = "cpu") -> None:
-        self.loader, self.seed, self.device = loader, seed, torch.device(device)
+    def __init__(
+        self,
+        loader: Iterable[Any],
+        *,
+        seed: int | None = None,
+        device: torch.device | str = "cpu",
+        world: World = ALONE,
+    ) -> None:
+        self.loader, self.seed, self.device, self.world = loader, seed, torch.device(device), world
         self.batch_size: int | None = getattr(loader, "batch_size", None)
         self.num_samples: int | None = _length(getattr(loader, "sampler", None))
         if self.num_samples and self.batch_size:  # a loader may drop its last, smaller batch
@@ -132,17 +172,29 @@ class LoaderBatches:
 
     def epoch(self, number: int, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch, from number `start` on; those before it are read and left aside."""
-        generator = getattr(self.loader, "generator", None)
-        if self.seed is not None and generator is not None:
-            generator.manual_seed(_epoch_seed(self.seed, number))
-        sampler = getattr(self.loader, "sampler", None)
+        sampler: Any = getattr(self.loader, "sampler", None)
+        if self.world.size > 1 and getattr(sampler, "generator", self) is None:
+            # It would draw from the random state that each process has of its own.
+            sampler.generator = torch.Generator()
+        for owner in (self.loader, sampler):
+            generator = getattr(owner, "generator", None)
+            if self.seed is not None and generator is not None:
+                generator.manual_seed(_epoch_seed(self.seed, number))
         if isinstance(sampler, DistributedSampler):
             sampler.set_epoch(number)
         empty = True
         for index, item in enumerate(self.loader):
             empty = False
             if index >= start:
-                yield self._batch(item)
+                batch = self._batch(item)
+                samples = len(batch[0][0] if isinstance(batch[0], tuple) else batch[0])
+                if isinstance(sampler, DistributedSampler):
+                    yield Part.of(batch, samples, samples * self.world.size)
+                    continue
+                if self.world.size > 1:
+                    own = _part_or_one(self.world, samples)
+                    batch = tuple(each(value, operator.getitem, own) for value in batch)
+                yield _part(self.world, batch, samples)
         if empty:
             raise DataError(
                 f"The {type(self.loader).__name__} gave no batches in epoch {number}. Is it empty, or a generator, "
@@ -167,10 +219,11 @@ def as_batches(
     sample_weight: Any = None,
     *,
     batch_size: int,
-    shuffle: bool,
+    shuffle: Shuffle,
     seed: int,
     device: torch.device | str = "cpu",
     augmentation: Augmentation | None = None,
+    world: World = ALONE,
 ) -> Batches | LoaderBatches:
     """Batches of whatever `fit` is given: arrays, a Striate or torch data set, a `DataLoader` or another iterable.
 
@@ -179,7 +232,15 @@ def as_batches(
     Raises:
         DataError: `y` or `sample_weight` beside a source that brings its own.
     """
-    cut = partial(Batches, batch_size=batch_size, shuffle=shuffle, seed=seed, device=device, augmentation=augmentation)
+    cut = partial(
+        Batches,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        device=device,
+        augmentation=augmentation,
+        world=world,
+    )
     if not _brings_labels(x):
         return cut(x, y, sample_weight)
     if y is not None or sample_weight is not None:
@@ -188,13 +249,15 @@ def as_batches(
         return cut(x.x, x.y)
     if isinstance(x, TensorDataset) and len(x.tensors) <= 3:
         return cut(*x.tensors)
+    if shuffle == "balanced":
+        raise ArgumentError(f'shuffle="balanced" is for arrays; give a {type(x).__name__} a sampler of its own.')
     if augmentation is not None:
         raise ArgumentError(f"augmentation is for arrays; a {type(x).__name__} augments what it gives itself.")
     if isinstance(x, TorchDataset):
         shuffle = shuffle and not isinstance(x, IterableDataset)
         loader = DataLoader(x, batch_size=batch_size, shuffle=shuffle, generator=torch.Generator())
-        return LoaderBatches(loader, seed=seed, device=device)
-    return LoaderBatches(x, device=device)
+        return LoaderBatches(loader, seed=seed, device=device, world=world)
+    return LoaderBatches(x, seed=None if world.size == 1 else seed, device=device, world=world)
 
 
 def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tuple[tuple, tuple]:
@@ -229,6 +292,18 @@ def split_validation(x: Any, y: Any, sample_weight: Any, fraction: float) -> tup
     return train, validation
 
 
+def _part_or_one(world: World, samples: int) -> slice:
+    """A process's samples of a batch; the first of all where there is none for it."""
+    part = world.part(samples)
+    return part if part.stop > part.start else slice(1)
+
+
+def _part(world: World, batch: Any, samples: int) -> Batch:
+    """A batch as a part of one of so many samples, where several processes share it."""
+    part = world.part(samples)
+    return batch if world.size == 1 else Part.of(batch, part.stop - part.start, samples)
+
+
 def _brings_labels(x: Any) -> bool:
     is_data = isinstance(x, list | tuple | dict | str) or hasattr(x, "__array__")
     return isinstance(x, Dataset | TorchDataset) or (isinstance(x, Iterable) and not is_data)
@@ -237,9 +312,26 @@ def _brings_labels(x: Any) -> bool:
 def _named_tensors(x: Any, y: Any = None, sample_weight: Any = None) -> dict[str, Any]:
     """Tensors or tuples of tensors by the argument's name, checked one by one."""
     named = {"x": x, "y": y, "sample_weight": sample_weight}
-    tensors = {name: each(value, to_tensor, name) for name, value in named.items()}
+    tensors = {name: each(value, _held if name == "x" else to_tensor, name) for name, value in named.items()}
     tensors["sample_weight"] = each(tensors["sample_weight"], torch.Tensor.float)
     return tensors
+
+
+def _held(value: Any, name: str) -> torch.Tensor | OnDisk:
+    """A checked tensor, or what stays on disk, to be checked as it is read."""
+    array = to_array(value, name)
+    return array if isinstance(array, OnDisk) else to_tensor(array, name)
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    return value if isinstance(value, OnDisk) else value.to(device)
+
+
+def _taken(value: Any, chosen: torch.Tensor, device: torch.device) -> torch.Tensor:
+    if not isinstance(value, OnDisk):
+        return value.index_select(0, chosen.to(device))
+    samples = to_tensor(value.read(chosen.numpy()), "x")
+    return samples.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else samples.to(device)
 
 
 def _common_length(parts: dict[str, Any]) -> int:

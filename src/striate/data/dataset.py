@@ -1,4 +1,4 @@
-"""A data set in memory: samples, their labels or targets, and how to hold a part of them out."""
+"""A data set: samples in memory or on disk, their labels or targets, and how to hold a part of them out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from striate.data.on_disk import OnDisk
 from striate.errors import ArgumentError, DataError
 from striate.shapes import times
 
@@ -32,7 +33,8 @@ class Dataset:
 
     Attributes:
         name: what reports call it.
-        x: images as uint8 (number, height, width, channels), or any other samples, the first axis counting them.
+        x: images as uint8 (number, height, width, channels), or any other samples, the first axis counting them; an
+            `OnDisk` where they are too many for memory.
         y: int64 labels, each an index into `class_names`; or float32 rows of 0 and 1, one for each of them, where a
             sample may have several labels; or float32 targets.
         class_names: the classes; empty for regression.
@@ -41,6 +43,7 @@ class Dataset:
         notes: what was decided while reading, in sentences for the user.
         validation: the part to validate on that the source itself names, if it does.
         groups: for each sample, what it must not be split from, such as the number of a patient.
+        files: for each sample, where it was read from; `str` of it is for people.
 
     Raises:
         DataError: no samples, another number of labels than samples, one class only, or a label of no class.
@@ -55,7 +58,7 @@ class Dataset:
     """
 
     name: str
-    x: np.ndarray
+    x: np.ndarray | OnDisk
     y: np.ndarray
     class_names: tuple[str, ...] = ()
     skipped: tuple[SkippedFile, ...] = ()
@@ -63,6 +66,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     validation: Dataset | None = None
     groups: np.ndarray | None = None
+    files: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if len(self.x) != len(self.y):
@@ -180,7 +184,18 @@ class Dataset:
         if not held_out.any():
             what = "samples" if whole.groups is None else "samples in one group"
             raise DataError(f"{self.name}: {len(self)} {what} are too few to hold out a fraction of {test_fraction}.")
-        return whole._part(order[~held_out[order]]), whole._part(order[held_out[order]])
+        return whole.chosen(order[~held_out[order]]), whole.chosen(order[held_out[order]])
+
+    def chosen(self, indices: np.ndarray) -> Dataset:
+        """The samples at these indices, or where a mask is true, without parts and skipped files.
+
+        >>> data = Dataset("stripes", np.zeros((4, 2)), np.array([0, 1, 1, 0]), ("flat", "upright"))
+        >>> data.chosen(np.array([2, 0])).y.tolist()
+        [1, 0]
+        """
+        groups, files = (None if each is None else each[indices] for each in (self.groups, self.files))
+        fields = {"groups": groups, "files": files, "skipped": (), "test": None, "validation": None}
+        return replace(self, x=self.x[indices], y=self.y[indices], **fields)  # type: ignore[arg-type]
 
     def with_parts(self, parts: Mapping[str, Dataset]) -> Dataset:
         """This data to train on, with the official "test" and "validation" parts; one alone is the test part."""
@@ -246,10 +261,6 @@ class Dataset:
         held_out = np.zeros(len(self), bool)
         held_out[order] = taken[of_sample]
         return held_out
-
-    def _part(self, chosen: np.ndarray) -> Dataset:
-        groups = None if self.groups is None else self.groups[chosen]
-        return replace(self, x=self.x[chosen], y=self.y[chosen], groups=groups, skipped=(), validation=None)
 
 
 _PARTS = ("test", "validation")

@@ -24,8 +24,9 @@ def load_folder(
     """Read a folder with one sub-folder of images per class.
 
     The sub-folders' names in alphabetical order are the classes. All visible files below them are read, in the order
-    of their names; what is no image, is damaged, or is so large that it may be an attack is skipped, and listed in
-    the result. Each image is turned upright, scaled until it covers the wanted size, and its centre is cut out.
+    of their names, and links are followed that do not lead back up. What is no image, is damaged, or is so large that
+    it may be an attack is skipped, and listed in the result. Each image is turned upright, scaled until it covers the
+    wanted size, and its centre is cut out; transparent pixels lie on white (see `striate.data.image`).
 
     A folder that holds `train`, and `test` or `val` (or `valid`, `validation`) or both, with the same classes in each,
     gives a data set with official parts; without `test`, `val` is the test part.
@@ -74,7 +75,8 @@ def _load_classes(
     decoded = decode_files(paths, image_size=image_size, channels=channels, progress=progress)
     labels = labels[decoded.readable]
     _check_readable(folder, list(classes), labels, decoded.skipped)
-    return Dataset(folder.resolve().name, decoded.x, labels, tuple(classes), decoded.skipped, notes=decoded.notes)
+    name = folder.resolve().name
+    return Dataset(name, decoded.x, labels, tuple(classes), decoded.skipped, notes=decoded.notes, files=decoded.files)
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -83,12 +85,16 @@ def _visible(folder: Path) -> list[Path]:
 
 def _files_by_class(folder: Path) -> dict[str, list[Path]]:
     entries = _visible(folder)
-    classes = {entry.name: _files_below(entry) for entry in entries if entry.is_dir()}
+    above = (folder.resolve(),)
+    classes = {entry.name: _files_below(entry, above) for entry in entries if entry.is_dir()}
+    # A link back to the folder itself is no class.
+    classes = {name: files for name, files in classes.items() if (folder / name).resolve() not in above}
     wanted = "expected one sub-folder of images per class, such as cats/ and dogs/."
     if not entries:
         raise DataError(f"The folder {folder} is empty; {wanted}")
     if not classes:
-        raise DataError(f"The folder {folder} holds {len(entries):,} files but no sub-folders; {wanted}")
+        files = f"{len(entries):,} file{'s' * (len(entries) > 1)}"
+        raise DataError(f"The folder {folder} holds {files} but no sub-folders and no list of labels; {wanted}")
     if len(classes) == 1:
         raise DataError(f"The folder {folder} has one class only, {next(iter(classes))!r}; {wanted}")
     empty = [name for name, files in classes.items() if not files]
@@ -99,10 +105,14 @@ def _files_by_class(folder: Path) -> dict[str, list[Path]]:
     return classes
 
 
-def _files_below(folder: Path) -> list[Path]:
+def _files_below(folder: Path, above: tuple[Path, ...]) -> list[Path]:
+    """All files below a folder; links are followed, but for those that lead back up."""
+    here = folder.resolve()
+    if any(path.is_relative_to(here) for path in above):
+        return []
     files: list[Path] = []
     for entry in _visible(folder):
-        files += _files_below(entry) if entry.is_dir() and not entry.is_symlink() else [entry]
+        files += _files_below(entry, (*above, here)) if entry.is_dir() else [entry]
     return files
 
 

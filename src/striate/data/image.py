@@ -15,6 +15,7 @@ from typing import BinaryIO, Literal, Protocol
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from striate.data.hashing import is_grey
 from striate.errors import DataError
 from striate.shapes import times
 
@@ -54,7 +55,7 @@ def load_image(path: str | Path, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 class ImageBytes(Protocol):
-    """Where the bytes of one image are: a `Path`, or a part of a larger file."""
+    """Where the bytes of one image are: a `Path`, or a part of a larger file, which has an `identity` as well."""
 
     def open(self, mode: Literal["rb"]) -> BinaryIO:
         """The bytes as a file."""
@@ -66,6 +67,12 @@ def decode(path: ImageBytes, size: tuple[int, int], channels: int) -> np.ndarray
         # A JPEG four times too large is decoded at a fraction, still twice the size: much faster, hardly visible.
         image.draft(None, (2 * max(size), 2 * max(size)))
         return pixels(image, size, channels)
+
+
+def decode_grey_or_colour(path: ImageBytes, size: tuple[int, int]) -> np.ndarray:
+    """The pixels of one file: 1 channel where every pixel is grey, else 3."""
+    colour = decode(path, size, 3)
+    return colour[..., :1] if is_grey(colour) else colour
 
 
 def pixels(image: Image.Image, size: tuple[int, int], channels: int) -> np.ndarray:
@@ -109,4 +116,5 @@ def _opened(path: ImageBytes) -> Iterator[Image.Image]:
             empty = not file.read(1)
         raise DataError("an empty file" if empty else f"no {', '.join(FORMATS)} image") from error
     except Exception as error:  # on broken files Pillow's decoders raise errors of a dozen types
-        raise DataError(str(error) or type(error).__name__) from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise DataError(reason or str(error) or type(error).__name__) from error

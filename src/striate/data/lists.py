@@ -1,14 +1,16 @@
 """A list of image files and their labels, as CSV or as JSON Lines, read into a `Dataset`.
 
 The columns are found by their names: the file in `file_name`, `path`, `image` ...; the label in `label`, `class`,
-`target` ..., or several labels in `labels`; a part to train, validate or test on in `split`; what must stay together in
-`group`. Where there is no column of labels, all others are labels if they hold 0 and 1 only, one for each class.
+`target` ..., or several labels in `labels`; a part to train, validate or test on in `split`; what must stay together
+in `group`; or by the names that are given. Where there is no column of labels, all others are labels if they hold 0
+and 1 only, one for each class.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,16 +18,20 @@ from typing import Any
 
 import numpy as np
 
+from striate._registry import suggestion
 from striate.data.dataset import Dataset
 from striate.data.decoding import Decoded, Progress, decode_files
 from striate.data.image import ImageBytes
-from striate.errors import DataError
+from striate.errors import ArgumentError, DataError
 
-_PATH = ("file_name", "filename", "file", "path", "filepath", "image_path", "image", "img")
-LABEL = ("label", "class", "class_name", "category", "target", "y")
-LABELS = ("labels", "classes", "tags", "categories")
-_SPLIT = ("split", "set", "subset", "part")
-_GROUP = ("group", "group_id", "patient", "patient_id", "subject", "subject_id")
+NAMES = {
+    "file": ("file_name", "filename", "file", "path", "filepath", "image_path", "image", "img"),
+    "label": ("label", "class", "class_name", "category", "target", "y"),
+    "labels": ("labels", "classes", "tags", "categories"),
+    "split": ("split", "set", "subset", "part"),
+    "group": ("group", "group_id", "patient", "patient_id", "subject", "subject_id"),
+}
+"""How columns are called, by what they hold."""
 PARTS = {"train": "train", "training": "train", "test": "test", "testing": "test"}
 PARTS |= dict.fromkeys(("val", "valid", "validation", "dev"), "validation")
 _SUFFIXES = (".csv", ".jsonl")
@@ -47,11 +53,28 @@ def list_in(folder: Path) -> Path | None:
     return next((found[0] for found in (named, [] if classes else lists) if len(found) == 1), None)
 
 
+def lists_in(folder: Path) -> dict[str, Path]:
+    """The lists of a folder by the part that their names tell, such as `train.csv` and `test.csv`; none but these."""
+    lists = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".") and is_list(entry)]
+    parts = {part_in(path.stem): path for path in lists}
+    return {} if None in parts or "train" not in parts or not len(parts) == len(lists) > 1 else parts  # type: ignore[return-value]
+
+
+def part_in(name: str) -> str | None:
+    """The part, such as "train", that a word in the name of a file tells.
+
+    >>> part_in("birds-valid-003"), part_in("birds")
+    ('validation', None)
+    """
+    return next((PARTS[word] for word in re.split(r"[^a-z]+", name.lower()) if word in PARTS), None)
+
+
 def load_list(
-    path: str | Path,
+    path: str | Path | Mapping[str, Path],
     *,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Read a list of image files with their labels.
@@ -61,8 +84,10 @@ def load_list(
 
     Args:
         path: the list; a CSV file names its columns in its first line. Its images' names are relative to its folder.
+            Or several lists by the part that each is: train, validation, test.
         image_size: see `striate.data.load_folder`.
         channels: likewise.
+        columns: the names of columns that are called otherwise, by what they hold: file, label, labels, split, group.
         progress: likewise.
 
     Raises:
@@ -78,14 +103,17 @@ def load_list(
         ...     load_list(Path(folder, "labels.csv")).class_names
         ('rain', 'sun')
     """
-    path = Path(path)
-    rows = _rows(path)
-    file = _found(_columns(rows), _PATH)
-    if file is None:
-        raise DataError(f"{path} has the columns {', '.join(rows[0])}; expected one of the files, such as file_name.")
-    files = [path.parent / str(_value(path, number, row, file)) for number, row in enumerate(rows)]
-    rows = [{name: value for name, value in row.items() if name != file} for row in rows]
-    return load_rows(path, rows, files, image_size=image_size, channels=channels, progress=progress)
+    asked: dict[str, Any] = {"image_size": image_size, "channels": channels, "columns": columns, "progress": progress}
+    if not isinstance(path, Mapping):
+        path = Path(path)
+        return load_rows(path, *_listed(path, columns), **asked)
+    rows: list[Row] = []
+    files: list[Path] = []
+    for part, one in path.items():
+        of_part, files_of_part = _listed(one, columns)
+        rows += [{**row, "split": part} for row in of_part]
+        files += files_of_part
+    return load_rows(path["train"].parent.resolve(), rows, files, **asked)
 
 
 def load_rows(
@@ -95,6 +123,7 @@ def load_rows(
     *,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Read files with what is said of each: its label, part and group, by the names that the columns of a list have.
@@ -105,13 +134,14 @@ def load_rows(
         files: the image files, as many.
         image_size: see `striate.data.load_folder`.
         channels: likewise.
+        columns: see `load_list`.
         progress: likewise.
 
     Raises:
+        ArgumentError: `columns` names something else.
         DataError: no labels, a row without one, or no image that can be read.
     """
-    columns = _columns(rows)
-    split, group = _found(columns, _SPLIT), _found(columns, _GROUP)
+    split, group = (_found(path, rows, kind, columns) for kind in ("split", "group"))
     y, class_names = _labels(path, rows, columns, {split, group})
     parts = _parts(path, rows, split)
     decoded = decode_files(files, image_size=image_size, channels=channels, progress=progress)
@@ -142,9 +172,14 @@ def labels_of(values: Sequence[Any], several: bool) -> tuple[np.ndarray, tuple[s
     return np.array([numbers[text] for text in texts], np.int64), names
 
 
-def _columns(rows: Sequence[Row]) -> dict[str, str]:
-    """The names of the columns by their lower-case form."""
-    return {name.strip().lower(): name for name in rows[0] if name}
+def _listed(path: Path, columns: Mapping[str, str] | None) -> tuple[list[Row], list[Path]]:
+    """The rows of a list without the column of files, and the files."""
+    rows = _rows(path)
+    file = _found(path, rows, "file", columns)
+    if file is None:
+        raise DataError(f"{path} has the columns {', '.join(rows[0])}; expected one of the files, such as file_name.")
+    files = [path.parent / str(_value(path, number, row, file)) for number, row in enumerate(rows)]
+    return [{name: value for name, value in row.items() if name != file} for row in rows], files
 
 
 def _rows(path: Path) -> list[Row]:
@@ -157,7 +192,8 @@ def _rows(path: Path) -> list[Row]:
         else:
             rows = [json.loads(line) for line in text.splitlines() if line.strip()]
     except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
-        raise DataError(f"{path} cannot be read as {path.suffix[1:].upper()}: {error}") from error
+        hint = " Save it as UTF-8." if isinstance(error, UnicodeDecodeError) else ""
+        raise DataError(f"{path} cannot be read as {path.suffix[1:].upper()}: {error}.{hint}") from error
     if not rows:
         raise DataError(f"{path} names no files; expected a line for each, after one with the columns' names in CSV.")
     if not all(isinstance(row, dict) for row in rows):
@@ -165,8 +201,17 @@ def _rows(path: Path) -> list[Row]:
     return rows
 
 
-def _found(columns: Mapping[str, str], names: Sequence[str]) -> str | None:
-    return next((columns[name] for name in names if name in columns), None)
+def _found(path: Path, rows: Sequence[Row], kind: str, asked: Mapping[str, str] | None) -> str | None:
+    """The column of a kind: the one that was asked for, else the first that is called so."""
+    found = {name.strip().lower(): name for name in rows[0] if name}
+    for strange in set(asked or ()) - set(NAMES):
+        raise ArgumentError(f"columns: {strange!r} is no kind of column; expected {', '.join(NAMES)}.")
+    if asked and kind in asked:
+        if asked[kind].strip().lower() not in found:
+            near = suggestion(asked[kind], list(found.values()))
+            raise DataError(f"{path} has no column {asked[kind]!r}.{near} It has {', '.join(found.values())}.")
+        return found[asked[kind].strip().lower()]
+    return next((found[name] for name in NAMES[kind] if name in found), None)
 
 
 def _value(path: Path, number: int, row: Row, column: str) -> Any:
@@ -177,10 +222,12 @@ def _value(path: Path, number: int, row: Row, column: str) -> Any:
 
 
 def _labels(
-    path: Path, rows: Sequence[Row], columns: Mapping[str, str], others: set[str | None]
+    path: Path, rows: Sequence[Row], columns: Mapping[str, str] | None, others: set[str | None]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels or targets, and the names of the classes."""
-    several, one = _found(columns, LABELS), _found(columns, LABEL)
+    several, one = (_found(path, rows, kind, columns) for kind in ("labels", "label"))
+    if columns and "labels" in columns:
+        one = None
     if one is None and several is None:
         return _columns_of_labels(path, rows, [name for name in rows[0] if name not in others])
     column = one or str(several)
@@ -200,7 +247,8 @@ def _columns_of_labels(path: Path, rows: Sequence[Row], names: list[str]) -> tup
     texts = [[str(row.get(name)).strip() for name in names] for row in rows]
     if not names or any(text not in ("0", "1") for row in texts for text in row):
         raise DataError(
-            f"{path} has the columns {', '.join(rows[0])}; expected one named label, or one of 0 and 1 for each class."
+            f"{path} has the columns {', '.join(rows[0])} beside the files; expected one named label, or one that "
+            "`columns` names, or one of 0 and 1 for each class."
         )
     return np.array(texts, np.float32), tuple(names)
 
@@ -226,22 +274,15 @@ def _dataset(
 ) -> Dataset:
     y, parts = y[decoded.readable], parts[decoded.readable]
     groups = None if groups is None else groups[decoded.readable]
-    whole = Dataset(path.stem, decoded.x, y, class_names, decoded.skipped, notes=decoded.notes, groups=groups)
+    whole = Dataset(
+        path.stem, decoded.x, y, class_names, decoded.skipped, notes=decoded.notes, groups=groups, files=decoded.files
+    )
     found = list(dict.fromkeys(parts.tolist()))
     if found == ["train"]:
         return whole
     if "train" not in found:
         raise DataError(f"{path} has samples to {' and '.join(found)}, but none to train on.")
-    named = {
-        part: replace(
-            whole,
-            x=whole.x[parts == part],
-            y=y[parts == part],
-            skipped=(),
-            groups=None if groups is None else groups[parts == part],
-        )
-        for part in found
-    }
+    named = {part: whole.chosen(parts == part) for part in found}
     return replace(named.pop("train").with_parts(named), skipped=decoded.skipped)
 
 

@@ -17,14 +17,14 @@ def balanced_order(y: Any, generator: torch.Generator) -> Tensor:
     time in another order.
 
     Args:
-        y: one integer label for each sample.
+        y: one integer label for each sample, or a row with the share of each class, as for mixup.
         generator: what decides the order.
 
     Returns:
         Indices in random order, int64 on the CPU.
 
     Raises:
-        DataError: `y` holds no integer labels.
+        DataError: `y` holds neither.
 
     Example:
         >>> labels = torch.tensor([0] * 9 + [1] * 3)
@@ -32,6 +32,8 @@ def balanced_order(y: Any, generator: torch.Generator) -> Tensor:
         [6, 6]
     """
     labels = torch.as_tensor(y).cpu()
+    if labels.ndim == 2 and len(labels) and float((labels.double().sum(1) - 1).abs().max()) < 1e-4:
+        labels = labels.argmax(1)
     if labels.ndim != 1 or labels.is_floating_point() or not len(labels):
         raise DataError(
             f"Classes can be balanced for one integer label each; y has the shape {tuple(labels.shape)} "

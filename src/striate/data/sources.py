@@ -6,6 +6,7 @@ import inspect
 import re
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from striate.data.arrays import from_arrays
 from striate.data.dataset import Dataset
 from striate.data.decoding import Progress
 from striate.data.folder import load_folder
-from striate.data.huggingface import from_huggingface, is_huggingface
+from striate.data.huggingface import PREFIX, from_huggingface, is_huggingface, is_saved, open_downloaded, open_saved
 from striate.data.idx import read_idx
-from striate.data.lists import is_list, list_in, load_list
+from striate.data.lists import is_list, list_in, lists_in, load_list
 from striate.data.tar import is_tar, load_tars, tars_in
-from striate.errors import DataError, UnknownNameError
+from striate.errors import ArgumentError, DataError, UnknownNameError
 from striate.shapes import spread, times
 
 EMBEDDED = Registry[Dataset]("data set")
@@ -52,6 +53,7 @@ def load(
     *,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Read a data set from wherever it is.
@@ -61,9 +63,11 @@ def load(
 
             - a name of `embedded()`, such as "digits";
             - a folder with one sub-folder of images per class (see `striate.data.folder.load_folder`);
-            - a list of image files and labels, `.csv` or `.jsonl`, or a folder with one (see `striate.data.lists`);
+            - a list of image files and labels, `.csv` or `.jsonl`, or a folder with one, or with one for each part,
+              such as `train.csv` and `test.csv` (see `striate.data.lists`);
             - a tar file as WebDataset writes them, or a folder of these (see `striate.data.tar`);
-            - a `datasets.Dataset` or `DatasetDict` of Hugging Face, with a column of images and one of labels;
+            - a `datasets.Dataset` or `DatasetDict` of Hugging Face, with a column of images and one of labels; a folder
+              that its `save_to_disk` wrote; or `hf:user/name`, one of the Hub that was downloaded before;
             - a folder with IDX files named as those of MNIST: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte` and,
               as the official test part, `t10k-...`; each may end in `.gz`;
             - one IDX file of images, with its labels' file beside it;
@@ -73,40 +77,69 @@ def load(
         image_size: the height and width of the images, or one number for both. A folder's images are fitted to it;
             other images must have it.
         channels: 1 for grey or 3 for colour, likewise.
+        columns: the names of a list's columns by what they hold (see `striate.data.load_list`).
         progress: called with how many files are done, and of how many, while a folder is read.
 
     Raises:
         UnknownNameError: a name that is neither embedded nor a file or folder.
         DataError: nothing at that path, or what is there cannot be used.
+        ArgumentError: `columns` for what has none.
 
     Example:
         >>> load("digits").describe()
         '1,797 images of 8 × 8 × 1, 10 classes, 174 to 183 per class'
     """
+    asked: dict[str, Any] = {"image_size": image_size, "channels": channels, "progress": progress}
+    try:
+        return _load(source, columns, asked)
+    except OSError as error:
+        raise DataError(f"{error.filename or source} cannot be read: {error.strerror or error}") from error
+
+
+def _load(source: Any, columns: Mapping[str, str] | None, asked: dict[str, Any]) -> Dataset:
     if is_huggingface(source):
-        return from_huggingface(source, image_size=image_size, channels=channels, progress=progress)
-    if isinstance(source, tuple | list):
-        if len(source) != 2:
-            raise DataError(f"A {type(source).__name__} of {len(source)} is no data set; expected the pair (x, y).")
-        data = from_arrays("arrays", *source)
-    elif isinstance(source, str) and source in EMBEDDED:
-        data = EMBEDDED.get(source)
-    else:
-        path = _existing(source)
-        tars = tars_in(path) if path.is_dir() else [path] if is_tar(path) else []
-        if tars:
-            return load_tars(tars, image_size=image_size, channels=channels, progress=progress)
-        listed = list_in(path) if path.is_dir() else path
-        if listed and is_list(listed):
-            return load_list(listed, image_size=image_size, channels=channels, progress=progress)
-        if path.is_dir() and not _idx_files(path):
-            return load_folder(path, image_size=image_size, channels=channels, progress=progress)
-        data = _load_arrays(path)
-    _check_images(data, image_size, channels)
+        return from_huggingface(source, columns=columns, **asked)
+    if isinstance(source, str) and source.startswith(PREFIX):
+        name = source.removeprefix(PREFIX)
+        return from_huggingface(open_downloaded(name), columns=columns, name=name.replace("/", "-"), **asked)
+    path = _path(source)
+    if path and path.is_dir() and is_saved(path):
+        return from_huggingface(open_saved(path), columns=columns, name=path.resolve().name, **asked)
+    tars = [] if path is None else tars_in(path) if path.is_dir() else [path] if is_tar(path) else []
+    if tars:
+        return load_tars(tars, columns=columns, **asked)
+    lists = _lists(path) if path else None
+    if lists:
+        return load_list(lists, columns=columns, **asked)
+    if columns:
+        raise ArgumentError(f"columns are for lists, tar files and data sets of Hugging Face; {source} has none.")
+    if path and path.is_dir() and not _idx_files(path):
+        return load_folder(path, **asked)
+    data = _load_arrays(path) if path else _given(source)
+    _check_images(data, asked["image_size"], asked["channels"])
     return data
 
 
-def _existing(source: str | Path) -> Path:
+def _given(source: Any) -> Dataset:
+    """Arrays, or what is embedded."""
+    if isinstance(source, tuple | list):
+        if len(source) != 2:
+            raise DataError(f"A {type(source).__name__} of {len(source)} is no data set; expected the pair (x, y).")
+        return from_arrays("arrays", *source)
+    return EMBEDDED.get(source)
+
+
+def _lists(path: Path) -> Path | dict[str, Path] | None:
+    """The list that a path is or holds, or several by their parts."""
+    if path.is_dir():
+        return list_in(path) or lists_in(path)
+    return path if is_list(path) else None
+
+
+def _path(source: Any) -> Path | None:
+    """The file or folder that is meant, if it is one."""
+    if isinstance(source, tuple | list) or source in EMBEDDED:
+        return None
     path = Path(source).expanduser()
     if path.exists():
         return path

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from striate.data.dataset import Dataset
 from striate.data.decoding import Progress
-from striate.data.lists import PARTS, Row, load_rows
+from striate.data.lists import Row, load_rows, part_in
 from striate.errors import DataError
 
 _IMAGES = {"jpg", "jpeg", "png", "webp", "bmp", "gif", "ppm", "pgm", "tif", "tiff"}
@@ -36,6 +35,12 @@ class Member:
         with self.archive.open("rb") as file:
             file.seek(self.offset)
             return io.BytesIO(file.read(self.size))
+
+    @property
+    def identity(self) -> list[Any]:
+        """What tells it from all others, and from what it was before a change."""
+        status = self.archive.stat()
+        return [self.archive.name, self.name, self.offset, self.size, status.st_mtime_ns]
 
     def __str__(self) -> str:
         return str(self.archive / self.name)
@@ -57,18 +62,20 @@ def load_tars(
     *,
     image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
     """Read tar files with images and labels.
 
     What comes before the first dot of a file's name joins an image to its label: in `.cls` a whole number or a word, in
-    `.json` an object with the fields that a list has (see `striate.data.lists`), or with `cls`. Where each tar file has
-    `train`, `val` or `test` in its name, these are the parts.
+    `.json` an object with the fields that a list has (see `striate.data.lists`), or with `cls`; where there is neither,
+    in `.txt` a word. Where each tar file has `train`, `val` or `test` in its name, these are the parts.
 
     Args:
         paths: the tar files.
         image_size: see `striate.data.load_folder`.
         channels: likewise.
+        columns: see `striate.data.load_list`; of the fields in `.json`.
         progress: likewise.
 
     Raises:
@@ -76,7 +83,7 @@ def load_tars(
     """
     rows: list[Row] = []
     images: list[Member] = []
-    parts = [_part(path) for path in paths]
+    parts = [part_in(path.stem) for path in paths]
     for path, part in zip(paths, parts, strict=True):
         for image, row in _samples(path):
             images.append(image)
@@ -84,16 +91,13 @@ def load_tars(
     if not rows:
         raise DataError(f"{', '.join(map(str, paths))}: no images; expected pairs such as 0001.jpg and 0001.cls.")
     where = paths[0] if len(paths) == 1 else paths[0].parent
-    return load_rows(where, rows, images, image_size=image_size, channels=channels, progress=progress)
-
-
-def _part(path: Path) -> str | None:
-    return next((PARTS[word] for word in re.split(r"[^a-z]+", path.stem.lower()) if word in PARTS), None)
+    return load_rows(where, rows, images, image_size=image_size, channels=channels, columns=columns, progress=progress)
 
 
 def _samples(path: Path) -> list[tuple[Member, Row]]:
     images: dict[str, Member] = {}
     rows: dict[str, Row] = {}
+    texts: dict[str, Row] = {}
     try:
         with tarfile.open(path, "r:") as archive:
             for member in archive:
@@ -104,14 +108,17 @@ def _samples(path: Path) -> list[tuple[Member, Row]]:
                     continue
                 if extension in _IMAGES:
                     images[key] = Member(path, member.name, member.offset_data, member.size)
-                elif extension in ("cls", "json"):
+                elif extension in ("cls", "json", "txt"):
                     content = archive.extractfile(member).read()  # type: ignore[union-attr]
-                    rows.setdefault(key, {}).update(_row(path, member.name, extension, content))
+                    row = _row(path, member.name, extension, content)
+                    (texts if extension == "txt" else rows).setdefault(key, {}).update(row)
     except (tarfile.TarError, EOFError) as error:
         raise DataError(f"{path} cannot be read as a tar file: {error}. A compressed one must be unpacked.") from error
+    rows = rows or texts  # beside a .cls or .json, a text is a caption
     unlabelled = [key for key in images if not rows.get(key)]
     if unlabelled:
-        raise DataError(f"{path}: {images[unlabelled[0]].name} has no label; expected a .cls or .json file beside it.")
+        name = images[unlabelled[0]].name
+        raise DataError(f"{path}: {name} has no label; expected a .cls, .json or .txt file beside it.")
     return [(image, rows[key]) for key, image in images.items()]
 
 

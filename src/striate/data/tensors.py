@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from striate.data.on_disk import ArraySource, OnDisk
 from striate.errors import DataError
 
 Tensors = torch.Tensor | tuple[torch.Tensor, ...]
@@ -44,8 +45,12 @@ def by_name(value: Any, names: Sequence[str], what: str) -> Any:
     return [value[name] for name in names] if len(names) > 1 else value[names[0]]
 
 
-def to_array(value: Any, name: str) -> np.ndarray | torch.Tensor:
-    """A tensor as it is; anything else as a numpy array."""
+def to_array(value: Any, name: str) -> np.ndarray | torch.Tensor | OnDisk:
+    """A tensor as it is, and what lies on disk; anything else as a numpy array."""
+    if isinstance(value, OnDisk):
+        return value
+    if isinstance(value, np.memmap):
+        return OnDisk(ArraySource(value))
     if isinstance(value, dict):
         raise DataError(f"{name} is a dict; give a list of arrays in the order of the model's inputs or outputs.")
     try:
@@ -68,6 +73,7 @@ def to_tensor(value: Any, name: str) -> torch.Tensor:
         (torch.float32, torch.uint8)
     """
     array = to_array(value, name)
+    array = array.read() if isinstance(array, OnDisk) else array
     tensor = array.detach() if isinstance(array, torch.Tensor) else torch.from_numpy(_for_torch(array, name))
     if tensor.dtype == torch.float64:
         tensor = tensor.float()

