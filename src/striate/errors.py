@@ -10,7 +10,8 @@
     ├── NotCompiledError (RuntimeError) a model is trained or evaluated before `compile`
     ├── MissingExtraError (ImportError)  an optional package is not installed; the extra that brings it is named
     ├── TrainingError (RuntimeError)    training cannot go on
-    │   └── NonFiniteError              a loss or a gradient is infinite or no number
+    │   ├── NonFiniteError              a loss or a gradient is infinite or no number
+    │   └── LostProcessError            another of the processes that train together has ended
     ├── DataError (ValueError)          data is missing, empty, broken or does not fit its labels
     └── SavedModelError (ValueError)    a saved model cannot be read or written
         ├── NotAModelFileError          the file is no safetensors file of Striate
@@ -57,6 +58,10 @@ class TrainingError(StriateError, RuntimeError):
 
 class NonFiniteError(TrainingError):
     """A loss or a gradient is infinite or no number; the message names where it came from."""
+
+
+class LostProcessError(TrainingError):
+    """Another of the processes that train together has ended."""
 
 
 class DataError(StriateError, ValueError):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.autograd.grad_mode import _unsafe_preserve_version_counter
 
 from striate import shapes
+from striate.distributed.batch_norm import normalize_together, sum_together
 from striate.errors import ArgumentError, ShapeError
 from striate.layers.layer import Layer, LayerOptions, Mask, register
 from striate.shapes import Shape, number, text
@@ -125,6 +126,8 @@ class BatchNormalization(NormalizationLayer):
     """
 
     uses_mask = True
+    synchronised = False
+    """Whether the batch is that of all processes that train together."""
 
     def __init__(
         self,
@@ -196,6 +199,11 @@ class BatchNormalization(NormalizationLayer):
             return op(x)
         if not self.trainable:
             return F.batch_norm(x, op.running_mean, op.running_var, op.weight, op.bias, eps=op.eps)
+        if self.synchronised:
+            together = normalize_together(x, op.weight, op.bias, op.eps)
+            self._move_statistics(together.mean, together.variance)
+            op.num_batches_tracked.add_(1)
+            return together.x
         count = x.numel() // x.shape[1]
         if count == 1:
             # Torch refuses a single value; two equal ones have the same mean, and variance 0.
@@ -213,17 +221,25 @@ class BatchNormalization(NormalizationLayer):
         (axis,) = self.built_axes
         others = [other for other in range(x.ndim) if other != axis]
         real = mask.reshape(*mask.shape, *[1] * (x.ndim - 2)).expand_as(x)
-        count = real.sum(others, keepdim=True) + 1e-7
-        mean = torch.where(real, x, 0).sum(others, keepdim=True) / count
-        variance = torch.where(real, x - mean, 0).square().sum(others, keepdim=True) / count
-        self.op.running_mean.lerp_(mean.detach().flatten(), 1 - self.momentum)
-        self.op.running_var.lerp_(variance.detach().flatten(), 1 - self.momentum)
+
+        def total(values: Tensor) -> Tensor:
+            amount = values.sum(others, keepdim=True)
+            return sum_together(amount) if self.synchronised else amount
+
+        count = total(real) + 1e-7
+        mean = total(torch.where(real, x, 0)) / count
+        variance = total(torch.where(real, x - mean, 0).square()) / count
+        self._move_statistics(mean.detach().flatten(), variance.detach().flatten())
         x = (x - mean) * (variance + self.epsilon).rsqrt()
         if self.scale:
             x = x * self.op.weight.view(mean.shape)
         if self.center:
             x = x + self.op.bias.view(mean.shape)
         return x
+
+    def _move_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        self.op.running_mean.lerp_(mean, 1 - self.momentum)
+        self.op.running_var.lerp_(variance, 1 - self.momentum)
 
     def count_parameters(self, input_shape: Shape) -> int:
         return super().count_parameters(input_shape) + 2 * self.sizes(input_shape)[0]
