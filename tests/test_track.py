@@ -1,5 +1,6 @@
 """Run folders: names, errors, whole files, and runs that never ended."""
 
+import errno
 import json
 import math
 import os
@@ -10,8 +11,10 @@ from datetime import UTC, datetime
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from striate.callbacks import CSVLogger
+from striate.cli import app
 from striate.errors import ArgumentError, DataError, UnknownNameError
 from striate.track import Run, create_run, list_runs, open_run
 
@@ -127,7 +130,7 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path, monkeypatch):
     run = create_run("digits", {}, tmp_path)
 
     def fail(*_):
-        raise OSError("the disk is full")
+        raise OSError(errno.ENOSPC, "the disk is full")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "replace", fail)
@@ -163,3 +166,19 @@ def test_a_damaged_file_is_named(tmp_path, content):
 def test_the_command_line_can_list_runs_without_torch():
     code = "import striate.track, sys; print(sorted({'torch', 'numpy', 'matplotlib'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_a_full_disk_is_told_with_the_file(tmp_path, monkeypatch):
+    def full(handle):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device") as error:
+        create_run("digits", {}, tmp_path)
+    assert error.value.filename == str(tmp_path / "digits" / "config.json")
+    assert list((tmp_path / "digits").iterdir()) == []
+
+    command = ["train", "digits", "--epochs", "1", "--name", "x", "--runs-folder", str(tmp_path)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 1
+    assert f"Error: {tmp_path / 'x' / 'config.json'} cannot be written: No space left on device.\n" in result.output

@@ -219,6 +219,44 @@ def test_mlflow_goes_on_with_a_run_that_was_stopped(run):
     assert [metric.value for metric in client.get_metric_history(kept.info.run_id, "loss")] == [0.75, 0.5]
 
 
+def train_stopped_after_logging(service, run):
+    """Three epochs; killed after the second was logged and before a checkpoint knew of it, so that it is done again."""
+    for first, last in ((0, 2), (1, 3)):
+        tracking = Tracking(service, run=run)
+        for epoch in range(first, last):
+            tracking.on_epoch_begin(epoch, {})
+            tracking.on_epoch_end(epoch, {"loss": 1 - epoch / 4, "val_loss": 2 - epoch / 4})
+        if last == 3:
+            tracking.finish({"accuracy": 0.5})
+        elif service == "tensorboard":
+            tracking._trackers[service]._writer.close()
+        del tracking
+
+
+def test_tensorboard_shows_an_epoch_that_was_done_again_once(run):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train_stopped_after_logging("tensorboard", run)
+    events = EventAccumulator(str(run.folder / "tensorboard"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss/training")] == [(0, 1), (1, 0.75), (2, 0.5)]
+    assert [event.step for event in events.Scalars("loss/validation")] == [0, 1, 2]
+    assert len(events.Tensors("config/text_summary")) == 1
+    assert [event.value for event in events.Scalars("results/accuracy")] == [0.5]
+
+
+def test_mlflow_keeps_an_epoch_that_was_done_again_once(run):
+    mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy")
+    train_stopped_after_logging("mlflow", run)
+    client = mlflow.MlflowClient(f"sqlite:///{run.folder.parent.resolve() / 'mlflow.db'}")
+    (kept,) = client.search_runs([client.get_experiment_by_name("striate").experiment_id])
+    for name, value in (("loss", 1), ("val_loss", 2)):
+        history = client.get_metric_history(kept.info.run_id, name)
+        assert [(entry.step, entry.value) for entry in history] == [(0, value), (1, value - 0.25), (2, value - 0.5)]
+
+
 def test_the_folder_is_kept_without_any_service(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tracking = Tracking()
@@ -236,7 +274,7 @@ def test_a_service_that_fails_does_not_end_the_training(run):
         def __init__(self):
             self.steps = []
 
-        def start(self, run, config):
+        def start(self, run, config, step):
             pass
 
         def log(self, step, metrics):

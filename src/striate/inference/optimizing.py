@@ -15,12 +15,13 @@ import torch
 from torch import nn
 
 from striate.errors import ArgumentError
-from striate.inference import exported_engines, torch_engines
+from striate.inference import exported_engines, graph_engines, torch_engines
 from striate.inference.exactness import TOLERANCES, compare
 from striate.inference.report import Attempt, Report
 from striate.inference.subject import Run, Subject, subject_of
 from striate.inference.timing import race
 from striate.shapes import one_of
+from striate.train.policy import keep_freed_memory
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ _ENGINES = {
     "eager": _Engine("float32", torch_engines.eager),
     "channels_last": _Engine("float32", torch_engines.channels_last),
     "bf16": _Engine("bf16", torch_engines.bf16),
+    "graph": _Engine("float32", graph_engines.graph),
+    "graph_bf16": _Engine("bf16", graph_engines.graph_bf16),
     "compiled": _Engine("float32", torch_engines.compiled),
     "compiled_bf16": _Engine("bf16", torch_engines.compiled_bf16),
     "onnxruntime": _Engine("float32", exported_engines.onnxruntime),
@@ -43,6 +46,9 @@ _ENGINES = {
 }
 ENGINES = tuple(_ENGINES)
 """The names of all engines."""
+
+EXACT = tuple(name for name, engine in _ENGINES.items() if engine.precision == "float32")
+"""The names of those in float32."""
 
 
 class Optimized(nn.Module):
@@ -76,7 +82,8 @@ def optimize(
     Each engine is built, its outputs for the example are held against the model's own, and those that pass take turns
     on the example. An engine that cannot be built, or whose outputs differ by more than `TOLERANCES` allows, is
     dropped, and the report says why. The model itself stays as it is. While the engines are compared, each holds a copy
-    of the weights. Compilation takes most of the time, about a minute for a ResNet-50.
+    of the weights. Compilation takes most of the time, about a minute for a ResNet-50. As in training on Linux, the
+    process keeps the memory that tensors give back.
 
     Args:
         model: any torch module with weights in float32; it runs in evaluation mode.
@@ -113,6 +120,7 @@ def optimize(
     ]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         subject = subject_of(model, example, calibration, Path(folder))
+        keep_freed_memory(subject.device)
         tried = {name: _try(subject, _ENGINES[name]) for name in wanted}
     runs = {name: run for name, (run, _) in tried.items() if run is not None}
     with torch.inference_mode():

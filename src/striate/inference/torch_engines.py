@@ -25,7 +25,7 @@ def channels_last(subject: Subject) -> tuple[Run, str]:
 
 def bf16(subject: Subject) -> tuple[Run, str]:
     """The same in bfloat16."""
-    _require_bfloat16(subject.device)
+    require_bfloat16(subject.device)
     module, note = subject.shared("folded", lambda: _folded(subject.model))
     return _in_bfloat16(_copied(module).to(torch.bfloat16)), note
 
@@ -37,7 +37,7 @@ def compiled(subject: Subject) -> tuple[Run, str]:
 
 def compiled_bf16(subject: Subject) -> tuple[Run, str]:
     """The same in bfloat16."""
-    _require_bfloat16(subject.device)
+    require_bfloat16(subject.device)
     return _in_bfloat16(_compiled(_copied(subject.model).to(torch.bfloat16))), "compiles new input shapes"
 
 
@@ -59,12 +59,21 @@ def _folded(model: nn.Module) -> tuple[nn.Module, str]:
 
 
 def _compiled(module: nn.Module) -> Run:
+    from torch._inductor import config
+
     def run(*args: Any, **kwargs: Any) -> Any:
         return module(*args, **kwargs)
 
     # torch keeps compiled code with the code object and gives up after a few versions: each model needs its own.
     run.__code__ = run.__code__.replace(co_name=f"run_{id(module):x}")
-    return torch.compile(run, options={"freezing": True})
+    compiled = torch.compile(run)
+
+    def frozen(*args: Any, **kwargs: Any) -> Any:
+        # As an option of torch.compile it comes too late: the tracer has to see weights as constants already.
+        with config.patch(freezing=True):
+            return compiled(*args, **kwargs)
+
+    return frozen
 
 
 def _in_bfloat16(run: Run) -> Run:
@@ -80,7 +89,7 @@ def _in_bfloat16(run: Run) -> Run:
     return converted
 
 
-def _require_bfloat16(device: torch.device) -> None:
+def require_bfloat16(device: torch.device) -> None:
     """Refuse bfloat16 where it is emulated, which may take minutes."""
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)

@@ -28,15 +28,17 @@ class MLflow:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it is read when the package is imported
         self._mlflow = require("mlflow", extra="track")
 
-    def start(self, run: Run, config: Mapping[str, Any]) -> None:
+    def start(self, run: Run, config: Mapping[str, Any], step: int = 0) -> None:
         runs = run.folder.resolve().parent
         server = os.environ.get("MLFLOW_TRACKING_URI")
         # A client of its own leaves the program's active run, and where that is tracked, as they are.
         self._client = self._mlflow.MlflowClient(server or f"sqlite:///{runs / 'mlflow.db'}")
         experiment = self._experiment(None if server else (runs / "mlartifacts").as_uri())
         before = self._client.search_runs([experiment], f"tags.`{_TAG}` = '{identity(run)}'")
+        self._logged: dict[str, int] = {}
         if before:
             self._id = before[0].info.run_id
+            self._logged = {name: self._last_step(name) for name in before[0].data.metrics}
             self._client.update_run(self._id, status="RUNNING")
             if self._id in self._unfinished:
                 self._unfinished.pop(self._id).detach()
@@ -54,9 +56,13 @@ class MLflow:
         identifier: str = known.experiment_id if known else self._client.create_experiment(name, artifacts)
         return identifier
 
+    def _last_step(self, metric: str) -> int:
+        return max(entry.step for entry in self._client.get_metric_history(self._id, metric))
+
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         for name, value in metrics.items():
-            self._client.log_metric(self._id, name, value, step=step)
+            if step > self._logged.get(name, -1):  # what is logged cannot be taken back
+                self._client.log_metric(self._id, name, value, step=step)
 
     def picture(self, name: str, path: Path) -> None:
         self._client.log_artifact(self._id, str(path), f"pictures/{name}")

@@ -20,9 +20,14 @@ class TensorBoard:
         require("tensorboard", extra="track")
         self._writer_class = require("torch.utils.tensorboard", extra="track").SummaryWriter
 
-    def start(self, run: Run, config: Mapping[str, Any]) -> None:
+    def start(self, run: Run, config: Mapping[str, Any], step: int = 0) -> None:
         self._config = to_config(config)
-        self._writer = self._writer_class(str(run.folder / "tensorboard"))
+        folder = run.folder / "tensorboard"
+        goes_on = folder.is_dir()
+        # Readers leave aside what older files hold of this step and later ones.
+        self._writer = self._writer_class(str(folder), purge_step=step if goes_on else None)
+        if goes_on and step:
+            return
         self._writer.add_text("config", f"```json\n{json.dumps(self._config, indent=2, ensure_ascii=False)}\n```")
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:

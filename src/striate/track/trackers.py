@@ -29,8 +29,11 @@ _CLASSES = {"tensorboard": "TensorBoard", "wandb": "WeightsAndBiases", "mlflow":
 class Tracker(Protocol):
     """What a service is told of one run, in this order; `log`, `picture` and `model` as often as there is news."""
 
-    def start(self, run: Run, config: Mapping[str, Any]) -> None:
-        """The run begins; or goes on, where it was started before and then stopped."""
+    def start(self, run: Run, config: Mapping[str, Any], step: int = 0) -> None:
+        """The run begins; or goes on with a step, where it was started before and then stopped.
+
+        What was logged from that step on, before it was stopped, is logged once more and counts once.
+        """
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Numbers of an epoch or a step, counted from 0; `val_` in front marks those of the validation data."""

@@ -22,7 +22,7 @@ class WeightsAndBiases:
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # it is read when the package is imported
         self._wandb = require("wandb", extra="track")
 
-    def start(self, run: Run, config: Mapping[str, Any]) -> None:
+    def start(self, run: Run, config: Mapping[str, Any], step: int = 0) -> None:
         name = identity(run)
         if name in self._open:  # it was stopped, and goes on in the same program
             self._open.pop(name).finish(exit_code=1)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from striate.callbacks import _Monitor
 from striate.errors import ArgumentError, SavedModelError
+from striate.train.folder_lock import NAME as LOCK
+from striate.train.folder_lock import FolderLock
 from striate.train.state import State
 from striate.train.state_file import read_state, write_state
 
@@ -76,6 +78,7 @@ class Checkpoint:
         self._problem = ""
         self._last = time.monotonic()
         self._took = 0.0
+        self._lock = FolderLock(self.folder)
 
     @property
     def files(self) -> list[Path]:
@@ -88,20 +91,27 @@ class Checkpoint:
         return None if self._best is None else self.folder / self._best[0]
 
     def start(self, resumed: Path | None, state: State | None) -> None:
-        """Begin with an empty folder, or with the files up to the one that is gone on from.
+        """Begin with an empty folder, or with the files up to the one that is gone on from; `stop` is its end.
 
         Raises:
             ArgumentError: the folder holds the files of another training.
+            TrainingError: another process trains in the folder.
         """
+        self._lock.take()
         self._last = time.monotonic()
         if resumed is not None and state is not None and resumed.parent.resolve() == self.folder.resolve():
             self._ours = [path for path in self.files if path.name <= resumed.name]
             self._best = state["best"]
         elif self.files:
+            self.stop()
             raise ArgumentError(
                 f"{self.folder} holds checkpoints of an earlier training: go on with it by resume=True, or give "
                 "another folder."
             )
+
+    def stop(self) -> None:
+        """Leave the folder to other processes."""
+        self._lock.release()
 
     def is_due(self, step: int) -> bool:
         """Whether to write after a step within an epoch; steps count from 1."""
@@ -165,7 +175,7 @@ class Checkpoint:
 
     def clear(self) -> None:
         """Remove all files and the folder, once a training is over and its model saved."""
-        for path in [*self.files, *self.folder.glob(_LEFT_OVER)]:
+        for path in [*self.files, *self.folder.glob(_LEFT_OVER), *self.folder.glob(LOCK)]:
             path.unlink()
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
