@@ -18,6 +18,7 @@ _MODULES = (
     "callbacks",
     "constraints",
     "data",
+    "distributed",
     "errors",
     "inference",
     "initializers",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from striate import callbacks as callbacks
     from striate import constraints as constraints
     from striate import data as data
+    from striate import distributed as distributed
     from striate import errors as errors
     from striate import inference as inference
     from striate import initializers as initializers

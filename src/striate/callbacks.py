@@ -31,7 +31,15 @@ class Callback:
 
     `self.model` is the module that is trained, `self.trainer` what trains it. `self.model.stop_training = True` ends
     the training after the batch or epoch at hand.
+
+    Where several processes train together each has its own callbacks, which see the same logs at the end of an epoch.
     """
+
+    writes = False
+    """Whether it writes files or tells services: then it is left to the first of several processes."""
+
+    finds_end = False
+    """Whether it decides when the training ends, which is long before the last epoch that `fit` was told."""
 
     def set_trainer(self, trainer: Trainer) -> None:
         """Called once, before the training begins."""
@@ -144,7 +152,7 @@ class EarlyStopping(_Monitor):
         3
     """
 
-    kept = ("best", "wait", "stopped_epoch", "best_epoch", "_best_weights")
+    kept: tuple[str, ...] = ("best", "wait", "stopped_epoch", "best_epoch", "_best_weights")
 
     def __init__(
         self,
@@ -206,6 +214,8 @@ class ModelCheckpoint(_Monitor):
         save_weights_only: write the `state_dict` alone. Modules that have no `save` need this.
         mode: as in `EarlyStopping`.
     """
+
+    writes = True
 
     def __init__(
         self,
@@ -335,6 +345,7 @@ class CSVLogger(_Kept):
     """
 
     kept = ("_rows",)
+    writes = True
 
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False) -> None:
         self.filename = Path(filename)

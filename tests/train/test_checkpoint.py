@@ -4,7 +4,11 @@ import errno
 import json
 import math
 import os
+import stat
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +18,10 @@ from torch import nn
 
 from striate import _files
 from striate.callbacks import Callback, LambdaCallback
-from striate.errors import ArgumentError, SavedModelError
+from striate.errors import ArgumentError, SavedModelError, TrainingError
 from striate.train import Trainer
 from striate.train.checkpoint import Checkpoint, weights
+from striate.train.folder_lock import FolderLock
 from striate.train.state_file import read_state, write_state
 
 X = np.random.default_rng(0).normal(size=(40, 3)).astype("float32")
@@ -225,7 +230,7 @@ class TestWhatGoesWrong:
 
         def full(handle):
             synced.append(handle)
-            if len(synced) > 3:
+            if len(synced) > 6:  # a file and its folder each time
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         monkeypatch.setattr(os, "fsync", full)
@@ -235,7 +240,7 @@ class TestWhatGoesWrong:
         assert capsys.readouterr().err == line + "the last good one is step-00000002.safetensors.\n"
         assert same == history
         assert steps(tmp_path) == [1, 2]
-        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+        assert not list(tmp_path.glob(".*.part"))
 
         monkeypatch.undo()
         again, resumed = fit(Checkpoint(tmp_path), resume=True)
@@ -262,4 +267,111 @@ class TestWhatGoesWrong:
     def test_what_a_killed_write_left_is_swept(self, tmp_path):
         (tmp_path / ".step-00000001.safetensors.abc.part").write_bytes(b"half")
         fit(tmp_path)
-        assert all(path.suffix == ".safetensors" for path in tmp_path.iterdir())
+        assert not list(tmp_path.glob(".*.part"))
+
+
+HOLD = """
+import sys, time, torch
+from striate import fit
+from striate.callbacks import LambdaCallback
+
+def wait(batch, logs):
+    print("training", flush=True)
+    time.sleep(60)
+
+fit(torch.nn.Linear(3, 1), torch.ones(8, 3), torch.ones(8, 1), loss="mse", verbose=0, checkpoint=sys.argv[1],
+    callbacks=[LambdaCallback(on_train_batch_end=wait)])
+"""
+
+
+class TestTwoAtOnce:
+    def test_the_second_process_is_refused_until_the_first_is_gone(self, tmp_path):
+        with subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True) as first:
+            assert first.stdout.readline() == "training\n"
+            before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+            for resume in (True, False):
+                with pytest.raises(TrainingError, match=rf"in use by process {first.pid} on .*wait until it ends"):
+                    fit(tmp_path, resume=resume)
+            assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+            first.kill()
+        with pytest.raises(ArgumentError, match="of a training with seed="):  # it comes to look at the file
+            fit(tmp_path, resume=True)
+
+    def test_the_folder_is_free_after_a_training_however_it_ended(self, tmp_path):
+        fit(tmp_path)
+        stop = LambdaCallback(on_epoch_end=lambda epoch, logs: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            fit(tmp_path, epochs=5, resume=True, callbacks=[stop])
+        other = "import sys; from pathlib import Path; from striate.train.folder_lock import FolderLock as Lock; "
+        subprocess.run([sys.executable, "-c", other + "Lock(Path(sys.argv[1])).take()", tmp_path], check=True)
+
+    def test_a_file_system_without_locks_stops_nothing(self, tmp_path, monkeypatch):
+        def no_locks(file):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr("striate.train.folder_lock._take", no_locks)
+        _, history = fit(tmp_path)
+        assert len(history.epoch) == 3
+
+    def test_a_folder_that_cannot_be_written_is_not_locked(self, tmp_path, monkeypatch):
+        def read_only(*_):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+        monkeypatch.setattr(os, "open", read_only)
+        FolderLock(tmp_path).take()
+
+
+FULL = """
+import resource, sys
+import numpy as np, torch
+from striate.callbacks import LambdaCallback
+from striate.train import Checkpoint, Trainer
+
+def fill(epoch, logs):
+    if epoch == 1:  # as a disk of which a thousand bytes are left
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+
+x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+torch.manual_seed(0)
+trainer = Trainer(torch.nn.Linear(3, 1), "adam", "mse")
+callbacks = [LambdaCallback(on_epoch_begin=fill)] if sys.argv[2] == "full" else []
+history = trainer.fit(x, x[:, :1], epochs=4, batch_size=8, seed=1, verbose=0, callbacks=callbacks, resume=True,
+                      checkpoint=Checkpoint(sys.argv[1], every_steps=1))
+print(history.history["loss"])
+"""
+
+
+def run_full(folder: Path, how: str) -> tuple[str, str]:
+    done = subprocess.run([sys.executable, "-c", FULL, folder, how], capture_output=True, text=True, check=True)
+    return done.stdout, done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs setrlimit")
+def test_a_write_that_the_system_cuts_off_leaves_the_last_good_one(tmp_path):
+    losses, _ = run_full(tmp_path / "whole", "empty")
+    printed, errors = run_full(tmp_path / "full", "full")
+    assert printed == losses  # the training went on
+    assert "cannot be written: File too large. The training goes on; the last good one is step-00000005" in errors
+    assert errors.count("\n") == 1
+    assert steps(tmp_path / "full") == [4, 5]
+    assert sorted(path.name for path in (tmp_path / "full").iterdir())[1:] == [
+        "step-00000004.safetensors",
+        "step-00000005.safetensors",
+    ]
+    assert run_full(tmp_path / "full", "empty") == (losses, "")
+
+
+def test_the_new_name_is_on_the_disk_before_the_old_file_is_removed(tmp_path, monkeypatch):
+    events = []
+    sync, replace, unlink = os.fsync, os.replace, type(tmp_path).unlink
+
+    def synced(handle):
+        events.append("folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda *names: (events.append("rename"), replace(*names)))
+    monkeypatch.setattr(type(tmp_path), "unlink", lambda path: (events.append("remove"), unlink(path)))
+    fit(Checkpoint(tmp_path, every_steps=1, keep=1), epochs=1)
+    place = events.index("remove")
+    assert events[place - 3 : place] == ["file", "rename", "folder"]

@@ -12,7 +12,7 @@ from striate.errors import ArgumentError
 from striate.layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
 from striate.models import Sequential
 from striate.train import Trainer, policy
-from striate.train.policy import choose_precision
+from striate.train.policy import choose_precision, count_work
 from striate.train.precision import bfloat16, in_float32
 from striate.train.step import pieces
 
@@ -80,7 +80,7 @@ class TestTheChoice:
         monkeypatch.setattr(policy, "is_fast", lambda device: True)
 
     def chosen(self, module, *shape, asked="auto"):
-        return choose_precision(module, torch.empty(shape), CPU, asked).value
+        return choose_precision(module, count_work(module, torch.empty(shape)), CPU, asked).value
 
     def test_wide_products_are_worth_it(self):
         assert self.chosen(nn.Conv2d(64, 64, 3), 32, 64, 32, 32) == "bf16"

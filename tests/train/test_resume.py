@@ -371,29 +371,30 @@ import numpy as np, torch
 from safetensors.torch import save_file
 from striate import _files
 from striate.callbacks import CSVLogger, LambdaCallback
+from striate.data.augment import Cutout, Flip, Pipeline, Rotate
 from striate.layers import BatchNormalization, Conv2D, Dense, Dropout, Flatten
 from striate.models import Sequential
+from striate.optimizers import Adam
+from striate.schedules import OneCycle
+from striate.train import AveragedWeights
 from striate.train.checkpoint import Checkpoint
 
 folder, slow_write = sys.argv[1], float(sys.argv[2])
-write = _files.write_bytes
 
-def slowly(path, content):
-    # In two halves, with time to be killed between them, and again before the file is moved to its place.
-    replace = _files.os.replace
-    def replace_slowly(*arguments):
-        time.sleep(slow_write)
-        replace(*arguments)
-        time.sleep(slow_write)
-    _files.os.replace = replace_slowly
-    try:
-        print("writing", flush=True)
-        write(path, content)
-    finally:
-        _files.os.replace = replace
+def replace_slowly(*arguments):
+    # With time to be killed before the file is moved to its place, and after.
+    print("written", flush=True)
+    time.sleep(slow_write)
+    replace(*arguments)
+    print("moved", flush=True)
+    time.sleep(slow_write)
+
+def batch_done(batch, logs):
+    print("batch", flush=True)
+    time.sleep(0.004)
 
 if slow_write:
-    _files.write_bytes = slowly
+    replace, _files.os.replace = _files.os.replace, replace_slowly
 x = np.random.default_rng(0).normal(size=(120, 6, 6, 2)).astype("float32")
 y = (x[:, 0, 0, 0] > 0).astype("int64")
 torch.manual_seed(0)
@@ -401,67 +402,75 @@ model = Sequential([
     Conv2D(4, 3, activation="relu", input_shape=(6, 6, 2)), BatchNormalization(), Flatten(), Dropout(0.3),
     Dense(2, activation="softmax"),
 ])
-model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-pause = LambdaCallback(on_train_batch_end=lambda batch, logs: time.sleep(0.004))
-print("ready", flush=True)
+model.compile(Adam(OneCycle(0.01, 144)), "sparse_categorical_crossentropy", metrics=["accuracy", "f1"])
 history = model.fit(
     x, y, batch_size=8, epochs=12, validation_split=0.2, verbose=0, seed=3, resume=True,
-    callbacks=[CSVLogger(folder + "/history.csv"), pause],
+    augmentation=Pipeline([Flip(), Rotate(20.0), Cutout(0.3, 0.5)]),
+    callbacks=[
+        AveragedWeights(decay=0.9), CSVLogger(folder + "/history.csv"), LambdaCallback(on_train_batch_end=batch_done),
+    ],
     checkpoint=Checkpoint(folder + "/checkpoints", every_steps=4),
 )
 save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder + "/end.safetensors")
 """
 
 
-def run_script(folder: Path, seconds: float | None = None, slow_write: float = 0.0, writes: int = 0) -> bool:
-    """Run until the end, or until killed some time after a given number of writes began; whether it came to its end."""
+def run_script(folder: Path, line: str = "", count: int = 1, seconds: float = 0.0) -> None:
+    """Run until the end, or until killed some time after a line was printed a number of times."""
+    slow_write = 0.0 if line in ("", "batch") else 0.2
     command = [sys.executable, "-c", SCRIPT, str(folder), str(slow_write)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        if seconds is not None:
-            assert process.stdout is not None
-            for _ in range(1 + writes):
-                process.stdout.readline()
-            time.sleep(seconds)
-            process.send_signal(signal.SIGKILL)
+        assert process.stdout is not None
+        if line:
+            for printed in process.stdout:
+                count -= printed == f"{line}\n"
+                if not count:
+                    time.sleep(seconds)
+                    process.send_signal(signal.SIGKILL)
+                    break
         _, errors = process.communicate(timeout=120)
     assert process.returncode in (0, -signal.SIGKILL), errors
     assert errors == ""
-    return process.returncode == 0
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert run_script(folder)
+    run_script(folder)
     return folder
 
 
 def check_killed(folder, undisturbed, kills):
     """A run killed again and again, each time by `run_script` with other arguments, against one left in peace."""
-    for arguments in kills:
-        run_script(folder, **arguments)
-    assert run_script(folder)
+    print(kills)  # shown where it fails
+    checkpoints = Checkpoint(folder / "checkpoints")
+    run_script(folder, "batch", 7)
+    assert checkpoints.newest()[1]["position"]["batch"] == 4  # within an epoch
+    for kill in kills:
+        run_script(folder, **kill)
+        if kill["line"] == "written" and not (folder / "end.safetensors").exists():
+            assert list(folder.glob("**/.*.part"))  # within a write
+    run_script(folder)
     for name in ("end.safetensors", "history.csv"):
         assert (folder / name).read_bytes() == (undisturbed / name).read_bytes()
 
 
 def test_a_process_killed_at_any_moment_and_while_it_writes(undisturbed, tmp_path):
-    moment = np.random.default_rng().uniform(0.02, 0.5)
-    print("killed after", moment)  # shown where it fails
-    while_it_writes = {"seconds": 0.1, "slow_write": 0.2, "writes": 3}
-    check_killed(tmp_path, undisturbed, [{"seconds": moment}, while_it_writes])
+    moment = {"line": "batch", "count": 5, "seconds": np.random.default_rng().uniform(0, 0.1)}
+    check_killed(tmp_path, undisturbed, [moment, {"line": "written", "count": 3}])
 
 
 @pytest.mark.slow
 def test_a_process_killed_twenty_times(undisturbed, tmp_path):
     generator = np.random.default_rng()
-    kills = [{"seconds": generator.uniform(0.0, 0.25)} for _ in range(12)]
-    kills += [
-        {"seconds": generator.uniform(0, 0.12), "slow_write": 0.05, "writes": int(generator.integers(1, 4))}
-        for _ in range(8)
+    within = {"line": "batch", "count": lambda: int(generator.integers(1, 15)), "seconds": 0.01}
+    written, moved = ({"line": line, "count": lambda: int(generator.integers(1, 4))} for line in ("written", "moved"))
+    kinds = [within] * 11 + [written] * 4 + [moved] * 4
+    generator.shuffle(kinds)
+    kills = [
+        {"line": kind["line"], "count": kind["count"](), "seconds": generator.uniform(0, kind.get("seconds", 0.1))}
+        for kind in kinds
     ]
-    generator.shuffle(kills)
-    print(kills)
     check_killed(tmp_path, undisturbed, kills)
 
 

@@ -31,7 +31,12 @@ from striate.models.sequential import Sequential
 from striate.shapes import one_of, times
 
 # What the output layer's activation makes of its weighted sums.
-_ACTIVATIONS: dict[Task, str] = {"binary": "sigmoid", "multiclass": "softmax", "regression": "linear"}
+_ACTIVATIONS: dict[Task, str] = {
+    "binary": "sigmoid",
+    "multiclass": "softmax",
+    "multilabel": "sigmoid",
+    "regression": "linear",
+}
 _LEAST_SIDE = 8
 
 registry: Registry[list[Layer]] = Registry("network")
@@ -59,7 +64,8 @@ def build(
     Args:
         name: one of `names()`.
         input_shape: the shape of one sample, without the batch.
-        num_outputs: the classes of a "multiclass" task, 1 for a "binary" one, the numbers to predict for "regression".
+        num_outputs: the classes of a "multiclass" or "multilabel" task, 1 for a "binary" one, the numbers to predict
+            for "regression".
         task: decides the last activation: softmax, sigmoid or none.
         rescale: whether samples hold bytes, from 0 to 255, to be brought to [0, 1]; by default where they are images.
 

@@ -35,8 +35,11 @@ class Trainable(nn.Module):
         metrics: Any = None,
         precision: str = "auto",
         accumulate: int = 1,
+        jit_compile: bool | str = "auto",
+        shard: bool = False,
+        sync_batch_norm: bool = False,
     ) -> None:
-        """Choose how the model is trained. (To compile its code, use `torch.compile(model)`.)
+        """Choose how the model is trained.
 
         Args:
             optimizer: a name, an optimiser of `striate.optimizers`, or one of torch.
@@ -45,6 +48,9 @@ class Trainable(nn.Module):
             metrics: a list of names, metrics or functions; a list of lists or a dict by output for several outputs.
             precision: of the training steps; see `striate.train.Trainer`.
             accumulate: in how many pieces a batch goes through the model; see `striate.train.Trainer`.
+            jit_compile: whether `torch.compile` makes the code of the training steps; see `striate.train.Trainer`.
+            shard: whether each of several processes keeps a part of the weights; see `striate.train.Trainer`.
+            sync_batch_norm: whether batch normalisations see the batches of all processes.
 
         Raises:
             UnknownNameError: no optimiser, loss or metric has that name.
@@ -56,6 +62,9 @@ class Trainable(nn.Module):
             "metrics": metrics,
             "precision": precision,
             "accumulate": accumulate,
+            "jit_compile": jit_compile,
+            "shard": shard,
+            "sync_batch_norm": sync_batch_norm,
         }
         self._trainer: Trainer | None = Trainer(self, **self.training_config)
 

@@ -52,7 +52,7 @@ def diagnose_nonfinite(module: nn.Module, batch: Any, objective: Objective) -> s
                 f"Before this batch, the {name} holds {found}: an earlier step made it so.\n"
                 f"{_SMALLER_STEPS} Go on from a checkpoint before that step."
             )
-    with _as_it_was(module), torch.enable_grad():
+    with as_it_was(module), torch.enable_grad():
         return _run(module, x, y, weight, copy.deepcopy(objective))
 
 
@@ -233,7 +233,7 @@ def _tensors(values: Any) -> list[Tensor]:
 
 
 @contextmanager
-def _as_it_was(module: nn.Module) -> Iterator[None]:
+def as_it_was(module: nn.Module) -> Iterator[None]:
     """Put buffers and random states back: batch normalisation and dropout change them."""
     buffers = [(buffer, buffer.clone()) for buffer in module.buffers()]
     device = next((parameter.device for parameter in module.parameters()), torch.device("cpu"))

@@ -12,6 +12,8 @@ from striate.train.progress import duration, logs_text
 
 _MARGIN = 0.005
 """The share of the best value by which a number must get better to count."""
+_LEAST_MARGIN = 0.001
+"""The share of the first value by which it must, when the best is close to nothing."""
 
 
 class TimeBudget(Callback):
@@ -92,10 +94,11 @@ class TimeBudget(Callback):
 class UntilConverged(EarlyStopping):
     """Stop when validation no longer gets better, and go back to the best weights.
 
-    An epoch counts as better when it improves on the best one by half a percent of its value; of an accuracy, by half a
-    percent of the errors that are left. The training goes on until half as many epochs as led to the best one have
-    passed without a better one, and at least `patience` epochs: what takes long to learn is waited for longer. The rule
-    is that of the Deep Learning Tutorials (LISA lab, "Early-Stopping"), which wait for as many as led to the best one.
+    An epoch counts as better when it improves on the best one by half a percent of its value, and by a thousandth of
+    the first one's, as a loss may fall towards 0 for ever; of an accuracy, these are parts of the errors that are left.
+    The training goes on until half as many epochs as led to the best one have passed without a better one, and at least
+    `patience` epochs: what takes long to learn is waited for longer. The rule is that of the Deep Learning Tutorials
+    (LISA lab, "Early-Stopping"), which wait for as many as led to the best one.
 
     Use it with an `epochs` that is never reached, and a learning rate that does not depend on it.
 
@@ -108,14 +111,22 @@ class UntilConverged(EarlyStopping):
         5
     """
 
+    finds_end = True
+    kept = (*EarlyStopping.kept, "_first")
+
     def __init__(self, monitor: str = "val_loss", patience: int = 5) -> None:
         super().__init__(monitor, patience=patience, restore_best_weights=True)
         self._least = patience
 
+    def on_train_begin(self, logs: Logs) -> None:
+        super().on_train_begin(logs)
+        self._first: float | None = None
+
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         if self.best is not None and self.best_epoch is not None:
-            is_share = self._larger_is_better() and 0 <= self.best <= 1
-            self.min_delta = _MARGIN * (1 - self.best if is_share else abs(self.best))
+            if self._first is None:
+                self._first = self.best
+            self.min_delta = max(_MARGIN * self._left(self.best), _LEAST_MARGIN * self._left(self._first))
             self.patience = max(self._least, (self.best_epoch + 1) // 2)
         super().on_epoch_end(epoch, logs)
         if self.stopped_epoch == epoch:
@@ -127,3 +138,8 @@ class UntilConverged(EarlyStopping):
             print(
                 f"Converged after epoch {epoch + 1}: {self.patience} epochs brought no better {self.monitor}; {best}."
             )
+
+    def _left(self, value: float) -> float:
+        """How far a value is from the best there could be: a loss from 0, an accuracy from 1."""
+        is_share = self._larger_is_better() and 0 <= value <= 1
+        return 1 - value if is_share else abs(value)

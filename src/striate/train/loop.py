@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from striate.callbacks import Callback, TerminateOnNaN
+from striate.callbacks import Callback, ModelCheckpoint, TerminateOnNaN
 from striate.data.batches import Batch, Batches, LoaderBatches
+from striate.distributed.processes import World
+from striate.distributed.sharding import whole
 from striate.errors import ArgumentError, DataError, NonFiniteError, TrainingError
 from striate.train import state as states
 from striate.train.checkpoint import Checkpoint, tell
@@ -27,9 +31,14 @@ from striate.train.objective import Logs
 from striate.train.penalties import Penalties
 from striate.train.progress import Display
 from striate.train.state import History, Position, State
+from striate.train.step import sizes
 
 if TYPE_CHECKING:
     from striate.train.trainer import Trainer
+
+
+_AGREE_EVERY = 16  # steps
+_SAME_PRESS = 2.0  # seconds; torchrun passes on what the terminal has sent to all processes already
 
 
 @dataclass
@@ -45,6 +54,7 @@ class Loop:
         display: what is shown.
         seed: what the order of the batches is drawn from.
         checkpoint: what writes the state down.
+        world: the processes that train together.
     """
 
     trainer: Trainer
@@ -55,20 +65,29 @@ class Loop:
     display: Display
     seed: int
     checkpoint: Checkpoint | None
+    world: World
 
     def run(self, initial_epoch: int, resumed: tuple[Path, State] | None) -> History:
         """Train from an epoch on, or from where a checkpoint was written, and return the numbers of all epochs."""
-        module = self.trainer.module
+        module, world, together = self.trainer.module, self.world, self.trainer.stepper.together
         self.position = Position(initial_epoch)
         self._penalties = Penalties(module)
+        if world.size > 1:
+            self._meet()
         self._watch_batches = any(_overrides(callback, "on_train_batch_end") for callback in self.callbacks)
+        self.callbacks = [callback for callback in self.callbacks if world.first or not callback.writes]
         for callback in self.callbacks:
             callback.set_trainer(self.trainer)
-        if self.checkpoint is not None:
+        if self.checkpoint is not None and world.first:
             self.checkpoint.start(*(resumed or (None, None)))
         module.stop_training = False  # type: ignore[assignment]
         try:
-            with self._penalties.watched(), _interrupts(self.checkpoint) as self._interrupted:
+            with (
+                world.one_voice(),
+                together.joined(world),
+                self._penalties.watched(),
+                _interrupts(self.checkpoint, world) as self._interrupted,
+            ):
                 self._each("on_train_begin", {})
                 if resumed is not None:
                     self._load(*resumed)
@@ -76,11 +95,14 @@ class Loop:
                     self._write()
                 while self.position.epoch < self.epochs and (self.position.batch or not module.stop_training):
                     self._epoch()
+                together.same_buffers()
                 self._each("on_train_end", self.position.logs)
         finally:
             self.display.close()
             del module.stop_training
             module.eval()
+            if self.checkpoint is not None:
+                self.checkpoint.stop()
         return self.position.history
 
     def _epoch(self) -> None:
@@ -91,23 +113,30 @@ class Loop:
             trainer.objective.reset()
             self._each("on_epoch_begin", epoch, {})
             trainer.stepper.bind()  # a callback may have frozen or unfrozen layers
-        self.display.start(f"Epoch {epoch + 1}/{self.epochs}", length(self.batches))
+        trainer.stepper.together.look_again()
+        last = "" if self.display.epochs is None else f"/{self.display.epochs}"
+        self.display.start(f"Epoch {epoch + 1}{last}", length(self.batches))
         for step, batch in enumerate(self._rest_of_epoch(), position.batch):
             self._each("on_train_batch_begin", step, {})
             loss = self._step(step, batch)
-            self.display.advance(step + 1, samples(batch[0]), trainer.objective.logs)
+            self.display.advance(step + 1, sizes(batch)[1], trainer.objective.logs)
             if self._watch_batches:
-                self._each("on_train_batch_end", step, trainer.objective.logs() | {"batch_loss": float(loss)})
+                counted, everyone = sizes(batch)
+                whole_loss = self.world.sum(loss * (counted / everyone)) if self.world.size > 1 else loss
+                self._each("on_train_batch_end", step, trainer.objective.logs() | {"batch_loss": float(whole_loss)})
             position.batch = step + 1
-            if self.checkpoint is not None and self.checkpoint.is_due(trainer.steps):
+            if not self._can_agree():
+                continue
+            if self._agreed(self.checkpoint is not None and self.checkpoint.is_due(trainer.steps)):
                 self._write()
             self._stop_if_interrupted()
             if module.stop_training:
                 break
-        logs = trainer.objective.logs()
+        logs = states.logs_of_all(trainer.objective, self.world)
         self.display.images_done()
         if self.validation is not None:
             self._each("on_test_begin", {})
+            trainer.stepper.together.same_buffers()
             tested = trainer.validate(self.validation)
             self._each("on_test_end", tested)
             logs |= {f"val_{name}": value for name, value in tested.items()}
@@ -115,11 +144,38 @@ class Loop:
         position.history.append(epoch, logs)
         position.epoch, position.batch, position.logs = epoch + 1, 0, logs
         self.display.finish(logs, epoch)
-        if self.checkpoint is not None and (
-            position.epoch >= self.epochs or module.stop_training or self.checkpoint.is_due_at_epoch_end()
-        ):
+        due = self.checkpoint is not None and self.checkpoint.is_due_at_epoch_end()
+        if self._agreed(due) or position.epoch >= self.epochs or module.stop_training:
             self._write(logs)
         self._stop_if_interrupted()
+
+    def _meet(self) -> None:
+        """Begin together with the other processes."""
+        together = self.trainer.stepper.together
+        if together.shard and self._penalties.on_weights:
+            raise ArgumentError("Weights in parts cannot be penalised or constrained: leave out shard=True.")
+        if together.shard and any(isinstance(callback, ModelCheckpoint) for callback in self.callbacks):
+            raise ArgumentError(
+                "ModelCheckpoint cannot write weights in parts: use checkpoint=, which puts them together."
+            )
+        random_now = states.random_state(self.batches)
+        together.start(self.world, partial(self._see_one_batch, self.position.epoch), self.display.note)
+        states.load_random(self.batches, random_now)
+
+    def _can_agree(self) -> bool:
+        """Whether processes look at what the others want after this step; to ask many machines each time is slow."""
+        return self.world.size == 1 or self.trainer.device.type == "cpu" or self.trainer.steps % _AGREE_EVERY == 0
+
+    def _agreed(self, due: bool) -> bool:
+        """Stop where one process stops. Returns whether the first finds a checkpoint due."""
+        module = self.trainer.module
+        interrupted, stopped, due = self.world.any(
+            self._interrupted.is_set(), bool(module.stop_training), due and self.world.first
+        )
+        if interrupted:
+            self._interrupted.set()
+        module.stop_training = stopped  # type: ignore[assignment]
+        return due
 
     def _step(self, step: int, batch: Batch) -> Tensor:
         trainer = self.trainer
@@ -160,22 +216,29 @@ class Loop:
     # Leaving and taking up -------------------------------------------------------------------------------------------
 
     def _write(self, epoch_logs: Logs | None = None) -> None:
-        if self.checkpoint is not None:
-            self.checkpoint.write(self._state(), self.trainer.steps, epoch_logs)
+        if self.checkpoint is None:
+            return
+        state = self._state()
+        if self.world.first:
+            self.checkpoint.write(state, self.trainer.steps, epoch_logs)
 
     def _state(self) -> State:
-        trainer, within = self.trainer, bool(self.position.batch)
-        return {
+        trainer, within, world = self.trainer, bool(self.position.batch), self.world
+        before = self._random_before_epoch if within else None
+        (now, before), *others = world.gather((states.random_state(self.batches), before))
+        state = {
             "batches": self._describe_batches(),
             "position": self.position.state(),
             "stopped": bool(trainer.module.stop_training),
             "module": states.module_state(trainer.module),
             "optimizer": states.optimizer_state(trainer.stepper),
-            "objective": states.objective_state(trainer.objective) if within else None,
+            "objective": states.objective_state_of_all(trainer.objective, world) if within else None,
             "callbacks": states.callback_states(self.callbacks),
-            "random": states.random_state(self.batches),
-            "random_before_epoch": self._random_before_epoch if within else None,
+            "random": now,
+            "random_before_epoch": before,
+            "random_of_others": others,
         }
+        return whole(state, keep=world.first)
 
     def _load(self, path: Path, state: State) -> None:
         described = self._describe_batches()
@@ -190,16 +253,21 @@ class Loop:
         self._see_one_batch(position.epoch)
         states.load_module(module, state["module"])
         states.load_optimizer(trainer.stepper, state["optimizer"])
-        if position.batch:
-            states.load_objective(trainer.objective, state["objective"])
-            self._random_before_epoch = state["random_before_epoch"]
-        for name in states.load_callbacks(self.callbacks, state["callbacks"]):
-            tell(f"{path} holds the state of a {name}, which this training does not have; it is left aside.")
+        rank = self.world.rank
+        randoms = dict(enumerate([(state["random"], state["random_before_epoch"]), *state["random_of_others"]]))
+        random_now, self._random_before_epoch = randoms.get(rank, randoms[0])
+        if position.batch and self.world.first:
+            states.load_objective(trainer.objective, state["objective"], trainer.device)
+        for name in states.load_callbacks(self.callbacks, state["callbacks"], module):
+            if self.world.first:
+                tell(f"{path} holds the state of a {name}, which this training does not have; it is left aside.")
         module.stop_training = state["stopped"]
         self.display.note(f"resume: epoch {position.epoch + 1}, {position.batch:,} of its batches done ({path})")
         if position.batch and isinstance(self.batches, LoaderBatches):
             self.display.note(f"resume: the loader's first {position.batch:,} batches are read again and left aside")
-        states.load_random(self.batches, state["random"])
+        states.load_random(self.batches, random_now)
+        if rank not in randoms:  # there were fewer processes
+            torch.manual_seed(self.seed + rank + trainer.steps)
 
     @torch.no_grad()
     def _see_one_batch(self, epoch: int) -> None:
@@ -232,14 +300,20 @@ class Loop:
 
 
 @contextmanager
-def _interrupts(checkpoint: Checkpoint | None) -> Iterator[threading.Event]:
+def _interrupts(checkpoint: Checkpoint | None, world: World) -> Iterator[threading.Event]:
     """Ctrl-C as an event, so that the step at hand is done and its state can be written; a second one stops at once."""
     event = threading.Event()
+    first: float | None = None
 
     def note(*_: Any) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        tell("Stopping after this batch; press Ctrl-C again to stop at once.")
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+            event.set()
+            if world.first:
+                tell("Stopping after this batch; press Ctrl-C again to stop at once.")
+        elif time.monotonic() - first > _SAME_PRESS:
+            raise KeyboardInterrupt
 
     # Only the main thread may watch for signals, and a handler of the user's own is left alone.
     watches = (

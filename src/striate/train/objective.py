@@ -11,8 +11,10 @@ from torch import Tensor
 
 from striate import losses
 from striate import metrics as metric_names
+from striate.distributed.processes import ALONE
 from striate.errors import ArgumentError, DataError
 from striate.metrics import Mean, Metric
+from striate.train.shares import exact_share
 
 Logs = dict[str, float]
 
@@ -56,6 +58,7 @@ class Objective:
                 )  # an unknown name is an error now, not at the first batch
         self.heads: list[Head] = []
         self.mean = Mean()
+        self.world = ALONE
 
     def _for_each(self, argument: str, value: Any, spread: bool) -> list[Any]:
         names = self.output_names
@@ -101,8 +104,20 @@ class Objective:
             ]
             self.heads.append(Head(name, self._losses[index], self._weights[index], chosen))
 
-    def loss(self, targets: Any, predictions: Any, sample_weight: Any = None, mask: Any = None) -> Tensor:
-        """The weighted sum of the outputs' losses on a batch; masked steps of sequences do not count."""
+    def loss(
+        self, targets: Any, predictions: Any, sample_weight: Any = None, mask: Any = None, counted: bool = True
+    ) -> Tensor:
+        """The weighted sum of the outputs' losses on a batch; masked steps of sequences do not count.
+
+        Of a part of a batch it is what, averaged over the samples of all parts, is the loss of the batch.
+
+        Args:
+            targets: labels.
+            predictions: what the module gave.
+            sample_weight: what each sample counts.
+            mask: what is no padding.
+            counted: whether the batch enters the running means.
+        """
         total: Tensor | None = None
         outputs, labels = self._outputs(predictions), self._outputs(targets, "y")
         weights, masks = self._spread(sample_weight), self._spread(mask)
@@ -110,7 +125,11 @@ class Objective:
             if head.loss is None:
                 continue
             value = head.loss(label, output, weight if real is None else _masked(weight, real))
-            head.loss_mean.update(value.detach(), output.shape[0])
+            if self.world.size > 1:
+                share = exact_share(self.world, head.loss, label, weight, real, counted)
+                value = value * share if share else (output * 0).sum()  # no label of this part may count: 0 / 0
+            if counted:
+                head.loss_mean.update(value.detach(), output.shape[0])
             total = head.weight * value if total is None else total + head.weight * value
         assert total is not None
         return total

@@ -21,6 +21,11 @@ class Penalties:
         self._constrained = [layer for layer in layers if any(w.constraint for w in layer.weight_list)]
         self._seen: list[Tensor] = []
 
+    @property
+    def on_weights(self) -> bool:
+        """Whether weights are penalised or constrained."""
+        return bool(self._on_weights or self._constrained)
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Hold the hooks that see the outputs of layers with an activity regulariser."""

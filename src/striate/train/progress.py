@@ -59,10 +59,10 @@ class Display:
 
     Args:
         verbose: 0 shows nothing, 1 a bar, 2 one line for each epoch; `"auto"` is 1 on a terminal, else 2.
-        epochs: how many epochs there will be, for the time left.
+        epochs: how many epochs there will be, for the time left; `None` where the training finds its own end.
     """
 
-    def __init__(self, verbose: int | str, epochs: int = 1, initial_epoch: int = 0) -> None:
+    def __init__(self, verbose: int | str, epochs: int | None = 1, initial_epoch: int = 0) -> None:
         one_of(verbose, (0, 1, 2, "auto"), "verbose")
         terminal = sys.stdout.isatty()
         self.verbose = (1 if terminal else 2) if verbose == "auto" else int(verbose)
@@ -123,7 +123,7 @@ class Display:
             return
         rate = self.samples / max(self._seconds, 1e-9)
         parts = [self.label, duration(time.perf_counter() - self._start), f"{rate:,.0f} images/s", logs_text(logs)]
-        if epoch is not None and epoch + 1 < self.epochs:
+        if epoch is not None and self.epochs is not None and epoch + 1 < self.epochs:
             done = epoch + 1 - self.initial_epoch
             left = (time.perf_counter() - self._begin) / done * (self.epochs - epoch - 1)
             parts.append(f"{duration(left)} left")

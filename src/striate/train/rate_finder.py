@@ -139,7 +139,7 @@ def find_learning_rate(
     module, optimizer = copy.deepcopy((trainer.module, trainer.stepper.optimizer))
     trial = copy.copy(trainer)
     trial.module = module
-    trial.stepper = Stepper(module, optimizer, trainer.stepper.asked_precision, trainer.stepper.accumulate)
+    trial.stepper = Stepper(module, optimizer, trainer.stepper.asked, trainer.stepper.accumulate)
     source = LoaderBatches(x)  # which may draw from a random state of its own
     random = state.random_state(source)
     try:

@@ -8,14 +8,18 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from striate._nested import map_nested
 from striate.callbacks import Callback
 from striate.data.batches import Batches, LoaderBatches
+from striate.distributed.processes import World
+from striate.distributed.sharding import is_sharded, like
 from striate.errors import ArgumentError
 from striate.layers.layer import Layer
 from striate.metrics import Metric
@@ -95,7 +99,7 @@ def load_module(module: nn.Module, state: State) -> None:
                 f"The checkpoint is of another model: its {name} is {tuple(saved[name].shape)}, not "
                 f"{tuple(tensor.shape)}."
             )
-        tensor.copy_(saved[name])
+        tensor.copy_(like(saved[name], tensor))
     for name, part in _layers(module):  # from the outside in, as setting it applies to what is inside
         part.trainable = name not in state["frozen_layers"]
     for name, parameter in module.named_parameters():
@@ -180,10 +184,13 @@ def load_optimizer(stepper: Stepper, state: State) -> None:
 
 
 def _placed(value: Tensor, device: torch.device, parameter: Tensor) -> Tensor:
+    same = value.shape == parameter.shape
+    if same and hasattr(parameter, "full_tensor"):
+        return like(value, parameter)
     # torch casts to the parameter's type, which may be narrower, and a file has no strides: fused kernels need those
     # of the parameter.
-    like = parameter if value.shape == parameter.shape else value
-    return torch.empty_like(like, dtype=value.dtype, device=device, requires_grad=False).copy_(value)
+    model = parameter if same else value
+    return torch.empty_like(model, dtype=value.dtype, device=device, requires_grad=False).copy_(value)
 
 
 def _parameter_names(module: nn.Module, bound: torch.optim.Optimizer) -> dict[int, str]:
@@ -208,11 +215,44 @@ def _by_index(state: State, bound: torch.optim.Optimizer, names: dict[int, str])
 
 
 def objective_state(objective: Objective) -> list[State]:
-    """The running means of the losses and the metrics, within an epoch."""
-    return [metric._state for metric in _running(objective)]
+    """The running sums of the losses and the metrics within an epoch, and the predictions that a metric keeps."""
+    return [{"sums": metric._state, "kept": getattr(metric, "_kept", [])} for metric in _running(objective)]
 
 
-def load_objective(objective: Objective, state: list[State]) -> None:
+def objective_state_of_all(objective: Objective, world: World) -> list[State]:
+    """The state that one process would have that had seen the samples of all."""
+    if world.size == 1:
+        return objective_state(objective)
+    states = world.gather(map_nested(objective_state(objective), _on_cpu))
+    return [_added(parts) for parts in zip(*states, strict=True)]
+
+
+def _on_cpu(leaf: Any) -> Any:
+    return leaf.cpu() if isinstance(leaf, Tensor) else leaf
+
+
+def _added(parts: Iterable[State]) -> State:
+    sums: State = {}
+    kept: list[Any] = []
+    for part in parts:
+        for name, value in part["sums"].items():
+            sums[name] = sums.get(name, 0) + value
+        kept += part["kept"]
+    return {"sums": sums, "kept": kept}
+
+
+def logs_of_all(objective: Objective, world: World) -> Logs:
+    """The logs over the samples of all processes, the same in each."""
+    if world.size == 1:
+        return objective.logs()
+    own = objective_state(objective)
+    load_objective(objective, objective_state_of_all(objective, world), "cpu")
+    logs = objective.logs()
+    load_objective(objective, own)
+    return logs
+
+
+def load_objective(objective: Objective, state: list[State], device: Any = None) -> None:
     """Put the means of an objective that has seen labels, so that its metrics are chosen, into a state."""
     running = _running(objective)
     if len(running) != len(state):
@@ -220,8 +260,14 @@ def load_objective(objective: Objective, state: list[State]) -> None:
             f"The checkpoint has {len(state)} running means, this training {len(running)}: give the same losses and "
             "metrics."
         )
-    for metric, values in zip(running, state, strict=True):
-        metric._state = dict(values)
+    for metric, values in zip(running, map_nested(state, partial(_moved, device=device)), strict=True):
+        metric._state = values["sums"]
+        if hasattr(metric, "_kept"):
+            metric._kept = values["kept"]
+
+
+def _moved(leaf: Any, device: Any) -> Any:
+    return leaf.to(device) if isinstance(leaf, Tensor) and device is not None else leaf
 
 
 def _running(objective: Objective) -> list[Metric]:
@@ -234,18 +280,30 @@ def callback_states(callbacks: Iterable[Callback]) -> list[tuple[str, State]]:
     return [(type(callback).__name__, callback.state_dict()) for callback in callbacks]
 
 
-def load_callbacks(callbacks: Iterable[Callback], states: list[tuple[str, State]]) -> list[str]:
+def load_callbacks(callbacks: Iterable[Callback], states: list[tuple[str, State]], module: nn.Module) -> list[str]:
     """Put each callback into the first state of its class that is left.
+
+    Weights of the module that a state holds by name come in parts where the module's are.
 
     Returns:
         The classes whose states nobody took up.
     """
-    left = list(states)
+    left = _in_parts(states, _tensors(module)) if is_sharded(module) else list(states)
     for callback in callbacks:
         index = next((index for index, (name, _) in enumerate(left) if name == type(callback).__name__), None)
         if index is not None:
             callback.load_state_dict(left.pop(index)[1])
     return [name for name, state in left if state]
+
+
+def _in_parts(state: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(state, (list, tuple)):
+        return type(state)(_in_parts(item, tensors) for item in state)
+    if not isinstance(state, dict):
+        return state
+    if state and set(state) <= set(tensors):
+        return {name: like(value, tensors[name]) for name, value in state.items()}
+    return {name: _in_parts(value, tensors) for name, value in state.items()}
 
 
 def random_state(batches: Batches | LoaderBatches) -> State:

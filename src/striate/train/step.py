@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,13 +13,17 @@ from torch import Tensor, nn
 
 from striate import optimizers
 from striate.data.tensors import each
+from striate.distributed.part import Part
+from striate.distributed.sharding import whole
 from striate.errors import ArgumentError, NonFiniteError, TrainingError
 from striate.layers.layer import Layer
-from striate.shapes import one_of
+from striate.train import policy
+from striate.train.memory_format import ConvolutionWeights, channels_last
 from striate.train.objective import Objective
 from striate.train.penalties import Penalties
-from striate.train.policy import Choice, choose_precision, keep_freed_memory
-from striate.train.precision import PRECISIONS, bfloat16, in_float32
+from striate.train.policy import Choice
+from striate.train.precision import bfloat16, in_float32
+from striate.train.together import Together
 
 _LOOK_EVERY = 16  # steps
 
@@ -28,40 +34,67 @@ class Stepper:
     Args:
         module: what is trained.
         optimizer: a name, an optimiser of `striate.optimizers`, or one of torch.
-        precision: `"auto"`, `"float32"` or `"bf16"`; see `striate.train.precision`.
+        asked: what is not left to the policy.
         accumulate: in how many pieces a batch goes through the module, to hold fewer activations at a time.
+        together: the processes that take the steps; by default this one alone.
 
     Attributes:
         steps: how many were taken.
     """
 
-    def __init__(self, module: nn.Module, optimizer: Any, precision: str = "auto", accumulate: int = 1) -> None:
-        one_of(precision, PRECISIONS, "precision")
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: Any,
+        asked: policy.Asked | None = None,
+        accumulate: int = 1,
+        together: Together | None = None,
+    ) -> None:
         if not isinstance(accumulate, int) or isinstance(accumulate, bool) or accumulate < 1:
             raise ArgumentError(f"accumulate={accumulate!r}: expected a positive integer.")
         self.module = module
         self.optimizer = optimizers.get(optimizer)
-        self.asked_precision = precision
-        self.precision: str | None = None  # chosen by the first batch
+        self.asked = asked or policy.Asked()
+        self.precision: str | None = None  # chosen by the first batch, and so is what follows
+        self._channels_last = False
+        self._laid_out: ConvolutionWeights | None = None
+        self._compiled: Callable[..., Any] | None = None
         self.accumulate = accumulate
+        self.together = together or Together(module)
         self.steps = 0
         self._bound: torch.optim.Optimizer | None = None
         self._scheduled = callable(self.optimizer.learning_rate)
 
-    def prepare(self, x: Any, device: torch.device) -> list[Choice]:
+    def prepare(self, x: Any, device: torch.device, steps: int | None = None) -> list[Choice]:
         """Choose what is left to choose, and say what.
 
         Args:
             x: the input of a batch, or `None` where it is not known before the first step, which then chooses.
             device: where the module is.
+            steps: how many are to be taken, if that is known.
         """
-        kept = keep_freed_memory(device)
-        choices = [kept] if kept else []
+        choices = [policy.keep_freed_memory(device), policy.choose_threads(device)]
         if x is not None:
-            precision = choose_precision(self.module, x, device, self.asked_precision)
+            work = policy.count_work(self.module, x)
+            precision = policy.choose_precision(self.module, work, device, self.asked.precision)
+            memory_format = policy.choose_memory_format(self.module, work, self.asked.memory_format)
+            compiled = policy.choose_compile(device, work, steps, self.asked.jit_compile)
             self.precision = precision.value
-            choices.append(precision)
-        return choices
+            self._channels_last = memory_format is not None and memory_format.value == "channels_last"
+            self._compiled = None if compiled.value == "no" else torch.compile(self.module, mode=compiled.value)
+            choices += [precision, memory_format, compiled]
+        if not any(nn.parameter.is_lazy(parameter) for parameter in self.module.parameters()):
+            choices.append(policy.describe_optimizer(self.bind()))
+        if self._channels_last and self._laid_out is None and not self.together.shard:
+            self._laid_out = ConvolutionWeights(self.module)
+            self._laid_out.lay_out(torch.channels_last, self._bound)
+        return [choice for choice in choices if choice is not None]
+
+    def release(self) -> None:
+        """Leave the weights as they lay before `prepare`."""
+        if self._laid_out is not None:
+            self._laid_out.lay_out(torch.contiguous_format, self._bound)
+            self._laid_out = None
 
     def bind(self) -> torch.optim.Optimizer:
         """The optimiser of the parameters that are trainable now; a change of these starts it anew."""
@@ -88,10 +121,20 @@ class Stepper:
 
         Striate's models take several inputs as a list, other modules one by one.
         """
-        if not isinstance(self.module, Layer):
-            return (self.module(*x) if isinstance(x, tuple) else self.module(x)), None
-        inputs = list(x) if isinstance(x, tuple) else x
-        return self.module(inputs, return_mask=True) if self.module.makes_mask else (self.module(inputs), None)
+        outputs = self._outputs(self.module, x)
+        self.together.put_away()
+        return outputs
+
+    def _outputs(self, call: Callable[..., Any], x: Any) -> tuple[Any, Any]:
+        arguments = self.arguments(x)
+        if isinstance(self.module, Layer) and self.module.makes_mask:
+            return call(*arguments, return_mask=True)
+        return call(*arguments), None
+
+    def arguments(self, x: Any) -> tuple[Any, ...]:
+        """What the module is called with for a batch of inputs."""
+        several = isinstance(x, tuple)
+        return (list(x) if several else x,) if isinstance(self.module, Layer) or not several else x
 
     def train(self, batch: Any, objective: Objective, penalties: Penalties, targets: Any) -> Tensor:
         """One step on a batch.
@@ -128,41 +171,52 @@ class Stepper:
         """Gradients of a batch, in as many pieces as were asked for; the loss."""
         if self.precision is None:
             self.prepare(batch[0], first(batch[0]).device)
-        samples = len(first(batch[0]))
+        samples, all_samples = sizes(batch)
+        parts = list(pieces(batch, self.accumulate, -(-all_samples // self.together.world.size)))
         total: Tensor | None = None
-        for x, y, weight in pieces(batch, self.accumulate):
-            with self._precise(x):
-                predictions, mask = self.predict(x)
-            predictions = in_float32(predictions)
-            if targets is not None:
-                objective.start(targets, predictions)
-                targets = None
-            loss = penalties.add_to(objective.loss(y, predictions, weight, mask))
-            if not loss.requires_grad:
-                raise TrainingError(
-                    "The loss depends on no trainable parameter: layers are frozen, or a step activation has no "
-                    "gradient."
-                )
-            share = len(first(x)) / samples
-            (loss if share == 1 else loss * share).backward()
-            objective.update(y, predictions, mask, loss)
-            piece = loss.detach() * share
+        for number, part in enumerate(parts, 1):
+            forward = partial(self._loss, part, objective, penalties, targets if number == 1 else None)
+            count, _ = sizes(part)
+            loss = self.together.backward(forward, count / all_samples, last=number == len(parts))
+            piece = loss * (count / max(samples, 1))
             total = piece if total is None else total + piece
         assert total is not None
         return total
+
+    def _loss(self, batch: Any, objective: Objective, penalties: Penalties, targets: Any, counted: bool) -> Tensor:
+        """The loss of a piece of a batch, entered into the running means if it is counted."""
+        x, y, weight = batch
+        with self._precise(x):
+            inputs = channels_last(x) if self._channels_last and not isinstance(self.module, Layer) else x
+            predictions, mask = self._outputs(self._compiled or self.module, inputs)
+        predictions = in_float32(predictions)
+        if targets is not None:
+            objective.start(targets, predictions)
+        loss = penalties.add_to(objective.loss(y, predictions, weight, mask, counted))
+        if not loss.requires_grad:
+            raise TrainingError(
+                "The loss depends on no trainable parameter: layers are frozen, or a step activation has no gradient."
+            )
+        if counted:
+            objective.update(y, predictions, mask, loss)
+        return loss
 
     def _check(self, loss: Tensor, optimizer: torch.optim.Optimizer, batch: Any, objective: Objective) -> None:
         """Refuse a step that would spoil the weights, and say where it went wrong."""
         held = [parameter.grad for group in optimizer.param_groups for parameter in group["params"]]
         gradients = [gradient for gradient in held if gradient is not None and not gradient.is_sparse]
         largest = torch._foreach_norm(gradients, float("inf")) if gradients else []
-        if loss.isfinite() and all(torch.stack([norm.float() for norm in largest] or [loss]).isfinite()):
+        if loss.isfinite() and whole(torch.stack([norm.float() for norm in largest] or [loss])).isfinite().all():
             return
         from striate.train.failures import diagnose_nonfinite  # which takes steps of its own
 
         optimizer.zero_grad(set_to_none=True)
-        with self._precise(batch[0]):
-            found = diagnose_nonfinite(self.module, batch, objective)
+        self.together.apart()
+        objective.world = self.together.world
+        found = ""
+        if not self.together.is_sharded:  # else the others would have to take part
+            with self._precise(batch[0]):
+                found = diagnose_nonfinite(self.module, batch, objective)
         raise NonFiniteError(
             f"Step {self.steps + 1:,}: the loss is {loss.item():.4g}, and no step was taken: the weights are those "
             f"before it. {found}"
@@ -177,13 +231,26 @@ def first(value: Any) -> Tensor:
     return value[0] if isinstance(value, tuple) else value
 
 
-def pieces(batch: Any, number: int) -> Iterator[tuple[Any, Any, Any]]:
+def sizes(batch: Any) -> tuple[int, int]:
+    """How many samples of a batch count here, and how many it has in all processes."""
+    samples = len(first(batch[0]))
+    return (batch.counted, batch.whole) if isinstance(batch, Part) else (samples, samples)
+
+
+def pieces(batch: Any, number: int, most: int | None = None) -> Iterator[Any]:
     """A batch cut into so many pieces of nearly the same size, or into samples where there are fewer.
+
+    `most` are the samples of the largest of all processes' parts: each gets as many pieces, and one that lacks samples
+    for the last has one stand in.
 
     >>> [x.tolist() for x, _, _ in pieces((torch.arange(5), None, None), 2)]
     [[0, 1, 2], [3, 4]]
     """
-    size = -(-len(first(batch[0])) // number)
-    for start in range(0, len(first(batch[0])), size):
-        x, y, weight = (each(value, lambda tensor: tensor[start : start + size]) for value in batch)  # noqa: B023
-        yield x, y, weight
+    samples, all_samples = sizes(batch)
+    most = most or samples
+    size = -(-most // number)
+    for start in range(0, most, size):
+        stop = min(start + size, samples)
+        chosen = slice(start, stop) if start < stop else slice(1)
+        x, y, weight = (each(value, operator.getitem, chosen) for value in batch)
+        yield Part.of((x, y, weight), max(stop - start, 0), all_samples) if isinstance(batch, Part) else (x, y, weight)

@@ -45,6 +45,8 @@ class Tracking(Callback):
         'line'
     """
 
+    writes = True
+
     def __init__(self, *services: str, run: Run | None = None, config: Mapping[str, Any] | None = None) -> None:
         self._trackers: dict[str, Tracker] = {name: tracker(name) for name in services}
         self._own = run is None
@@ -58,10 +60,10 @@ class Tracking(Callback):
             self.run = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
-        self._start()
+        self._start(epoch)
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
-        self._start()
+        self._start(epoch)
         if self._own:
             self._rows.on_epoch_end(epoch, logs)
         self._tell("log", epoch, numbers(logs))
@@ -79,7 +81,7 @@ class Tracking(Callback):
             self._open(Run(Path(state["folder"])))
             self._rows.load_state_dict(state["rows"])
 
-    def _start(self) -> None:
+    def _start(self, epoch: int) -> None:
         """Begin with the first epoch: a training that is resumed knows its run only after `on_train_begin`."""
         if self._started:
             return
@@ -89,7 +91,7 @@ class Tracking(Callback):
             self._open(create_run(name, self._given | _described(self.trainer)))
         assert self.run is not None
         for service in self._trackers.values():
-            service.start(self.run, self.run.config)
+            service.start(self.run, self.run.config, epoch)
 
     def _open(self, run: Run) -> None:
         self.run = run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +12,21 @@ from torch import Tensor, nn
 
 from striate.callbacks import Callback
 from striate.data.augment import Augmentation
-from striate.data.batches import Batches, LoaderBatches, as_batches, split_validation
+from striate.data.batches import Batches, LoaderBatches, Shuffle, as_batches, split_validation
 from striate.data.class_weights import class_weights_to_samples
 from striate.data.tensors import by_name
+from striate.distributed import processes
 from striate.errors import ArgumentError, NotCompiledError
 from striate.train import checkpoint as checkpoints
 from striate.train import policy
 from striate.train.checkpoint import Checkpoint
-from striate.train.loop import Loop, labels_to_check, length, samples
+from striate.train.loop import Loop, labels_to_check, length
 from striate.train.objective import Logs, Objective
 from striate.train.penalties import Penalties
 from striate.train.progress import Display
-from striate.train.state import History
-from striate.train.step import Stepper
+from striate.train.state import History, logs_of_all
+from striate.train.step import Stepper, sizes
+from striate.train.together import Together
 
 BATCH_SIZE = 32  # Keras's
 
@@ -42,8 +44,17 @@ class Trainer:
         precision: `"float32"`, `"bf16"`, or `"auto"`: bfloat16 where the device and the module gain by it. Weights,
             losses, evaluation and prediction are in float32; see `striate.train.precision`.
         accumulate: in how many pieces a batch goes through the module, to hold fewer activations at a time.
+        memory_format: `"channels_last"`, `"contiguous"`, or `"auto"`: how the images of a batch and the weights of
+            convolutions lie in memory during the training. Layers of Striate see to it themselves.
+        jit_compile: whether `torch.compile` makes the module's code; `"auto"` where that is repaid, on a GPU.
+        shard: where several processes train, whether each keeps a part of the weights, of their gradients and of the
+            optimiser's state, for models that do not fit. They stay in parts after the training:
+            `striate.distributed.whole_state(module)` puts them together.
+        sync_batch_norm: where several processes train, whether batch normalisations train on the batches of all.
 
-    The module is left in evaluation mode, ready to be used.
+    The module is left in evaluation mode, ready to be used. Several processes that have joined (see
+    `striate.distributed`) train together: all of them call `fit`, `evaluate` and `predict` with the same arguments. A
+    batch is that of all together, and every process gets the same results.
     """
 
     def __init__(
@@ -56,9 +67,14 @@ class Trainer:
         device: Any = None,
         precision: str = "auto",
         accumulate: int = 1,
+        memory_format: str = "auto",
+        jit_compile: bool | str = "auto",
+        shard: bool = False,
+        sync_batch_norm: bool = False,
     ) -> None:
         self.module = module
-        self.stepper = Stepper(module, optimizer, precision, accumulate)
+        asked = policy.Asked(precision, memory_format, jit_compile)
+        self.stepper = Stepper(module, optimizer, asked, accumulate, Together(module, shard, sync_batch_norm))
         self._objective_arguments = (loss, loss_weights, metrics)
         self._objective: Objective | None = None
         self.device, self._device_choice = policy.choose_device(device)
@@ -110,7 +126,7 @@ class Trainer:
         callbacks: Iterable[Callback] | None = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
-        shuffle: bool = True,
+        shuffle: Shuffle = True,
         class_weight: Any = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
@@ -130,7 +146,8 @@ class Trainer:
             callbacks: what else is done while training.
             validation_split: the last part of the samples, by fraction, is held out to validate on.
             validation_data: `(x, y)`, `(x, y, sample_weight)`, a data set or a loader to validate on.
-            shuffle: whether each epoch has its own random order.
+            shuffle: whether each epoch has its own random order; "balanced" draws one in which each class comes
+                equally often.
             class_weight: what each class counts in the loss, by label, or `"balanced"`.
             sample_weight: what each sample counts in the loss.
             initial_epoch: the epoch to start with, to go on after an earlier training.
@@ -155,11 +172,13 @@ class Trainer:
             raise ArgumentError(f"epochs={epochs!r}: expected a positive integer.")
         if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
             checkpoint = Checkpoint(checkpoint)
-        resumed = checkpoints.find(resume, checkpoint)
-        if seed is not None:
-            torch.manual_seed(seed)
-        else:
-            seed = resumed[1]["batches"]["seed"] if resumed else int(torch.randint(2**31, ()))
+        world = self._meet()
+        resumed = world.from_first(checkpoints.find(resume, checkpoint) if world.first else None)
+        seeded = seed is not None
+        if seed is None:
+            seed = resumed[1]["batches"]["seed"] if resumed else world.from_first(int(torch.randint(2**31, ())))
+        if seeded or not world.first:
+            torch.manual_seed(seed + world.rank)  # dropout of its own for each process
         x, y, sample_weight = self._in_order(x, y, sample_weight)
         if validation_split:
             if validation_data is not None:
@@ -172,12 +191,20 @@ class Trainer:
         self.module.to(self.device)
         batches = self._batches(x, y, sample_weight, batch_size, shuffle, seed, augmentation)
         validation = self._validation_batches(validation_data, batch_size)
-        display = Display(verbose, epochs, resumed[1]["position"]["epoch"] if resumed else initial_epoch)
-        choices = self.stepper.prepare(batches.sample(), self.device)
+        begin = resumed[1]["position"]["epoch"] if resumed else initial_epoch
+        callbacks = list(callbacks or ())
+        known_end = not any(callback.finds_end for callback in callbacks)
+        display = Display(verbose if world.first else 0, epochs if known_end else None, begin)
+        batches_in_epoch = length(batches)
+        steps = None if batches_in_epoch is None else batches_in_epoch * (epochs - begin)
+        choices = self.stepper.prepare(batches.sample(), self.device, steps)
         for choice in (self._device_choice, policy.describe_data(batches), *choices):
             display.note(str(choice))
-        loop = Loop(self, batches, validation, epochs, list(callbacks or ()), display, seed, checkpoint)
-        return loop.run(initial_epoch, resumed)
+        loop = Loop(self, batches, validation, epochs, callbacks, display, seed, checkpoint, world)
+        try:
+            return loop.run(initial_epoch, resumed)
+        finally:
+            self.stepper.release()
 
     def _validation_batches(self, data: Any, batch_size: int | None) -> Batches | LoaderBatches | None:
         if data is None:
@@ -199,7 +226,7 @@ class Trainer:
         y: Any,
         sample_weight: Any,
         batch_size: int | None,
-        shuffle: bool = False,
+        shuffle: Shuffle = False,
         seed: int = 0,
         augmentation: Augmentation | None = None,
     ) -> Batches | LoaderBatches:
@@ -213,7 +240,13 @@ class Trainer:
             seed=seed,
             device=self.device,
             augmentation=augmentation,
+            world=self.objective.world,
         )
+
+    def _meet(self) -> processes.World:
+        """The processes that do together what follows."""
+        self.objective.world = found = processes.world()
+        return found
 
     def evaluate(
         self,
@@ -239,8 +272,9 @@ class Trainer:
         """
         self._require_loss()
         self.module.to(self.device)
+        world = self._meet()
         batches = self._batches(*self._in_order(x, y, sample_weight), batch_size)
-        display = Display(verbose)
+        display = Display(verbose if world.first else 0)
         display.start("Evaluate", length(batches))
         try:
             logs = self.validate(batches, display)
@@ -260,53 +294,70 @@ class Trainer:
         objective.reset()
         try:
             with penalties.watched():
-                for step, (x, y, weight) in enumerate(batches.epoch(0)):
+                for step, batch in enumerate(batches.epoch(0)):
+                    x, y, weight = batch
+                    count, whole = sizes(batch)
                     predictions, mask = self.stepper.predict(x)
                     targets = labels_to_check(batches, step, y)
                     if targets is not None:
                         objective.start(targets, predictions)
-                    loss = penalties.add_to(objective.loss(y, predictions, weight, mask))
-                    objective.update(y, predictions, mask, loss)
+                    loss = penalties.add_to(objective.loss(y, predictions, weight, mask, count > 0))
+                    if count:
+                        objective.update(y, predictions, mask, loss)
                     if display is not None:
-                        display.advance(step + 1, samples(x), objective.logs)
-            return objective.logs()
+                        display.advance(step + 1, whole, objective.logs)
+            return logs_of_all(objective, objective.world)
         finally:
             objective.reset()
             self.module.train(training)
 
     @torch.no_grad()
-    def predict(self, x: Any, batch_size: int | None = None, verbose: int | str = 0) -> Any:
+    def predict(self, x: Any, batch_size: int | None = None, verbose: int | str = 0, fast: bool = True) -> Any:
         """The module's outputs for data.
 
         Args:
             x: an array or tensor of samples, a data set, or a loader; labels that it brings are left aside.
             batch_size: samples at a time, 32 by default.
             verbose: as for `fit`, but nothing is shown by default.
+            fast: after two batches, where minutes are left on a CPU, go over to the fastest engine in float32 that
+                `striate.optimize` finds; its outputs differ by 1/10,000 of the largest at most.
 
         Returns:
             An array, or a list of arrays where the module has several outputs.
         """
         self.module.to(self.device)
+        world = self._meet()
         batches = self._batches(*self._in_order(x), batch_size)
-        display = Display(verbose)
+        display = Display(verbose if world.first else 0)
         display.start("Predict", length(batches))
         training = self.module.training
         self.module.eval()
         parts: list[list[np.ndarray]] = []
         several = False
+        predict = self._fast_prediction(length(batches), display) if fast and world.size == 1 else self._prediction
         try:
-            for step, (batch, _, _) in enumerate(batches.epoch(0)):
-                outputs, _ = self.stepper.predict(batch)
+            for step, batch in enumerate(batches.epoch(0)):
+                count, whole = sizes(batch)
+                outputs = predict(batch[0])
                 several = isinstance(outputs, (list, tuple))
-                parts.append([_array(output) for output in (outputs if several else [outputs])])
-                display.advance(step + 1, samples(batch), dict)
+                parts.append([_array(output)[:count] for output in (outputs if several else [outputs])])
+                display.advance(step + 1, whole, dict)
             display.images_done()
             display.finish({})
         finally:
             display.close()
             self.module.train(training)
-        arrays = [np.concatenate(output) for output in zip(*parts, strict=True)]
+        in_order = [part for batch in zip(*world.gather(parts), strict=True) for part in batch]
+        arrays = [np.concatenate(output) for output in zip(*in_order, strict=True)]
         return arrays if several else arrays[0]
+
+    def _prediction(self, x: Any) -> Any:
+        return self.stepper.predict(x)[0]
+
+    def _fast_prediction(self, calls: int | None, display: Display) -> Callable[[Any], Any]:
+        from striate.inference.switching import Switching
+
+        return Switching(self.module, self._prediction, self.stepper.arguments, calls, display.note)
 
     def train_on_batch(
         self,
@@ -325,6 +376,7 @@ class Trainer:
         if class_weight is not None:
             sample_weight = class_weights_to_samples(y, class_weight, sample_weight)
         self.module.to(self.device)
+        world = self._meet()
         x, y, sample_weight = self._in_order(x, y, sample_weight)
         count = len(x[0]) if isinstance(x, (list, tuple)) else len(x)
         batches = self._batches(x, y, sample_weight, max(count, 1))
@@ -333,11 +385,12 @@ class Trainer:
         self.module.train()
         self.objective.reset()
         try:
-            with penalties.watched():
+            with self.stepper.together.joined(world), penalties.watched():
                 for batch in batches.epoch(0):
                     self.stepper.train(batch, self.objective, penalties, labels_to_check(batches, 0, batch[1]))
-            logs = self.objective.logs()
+            logs = logs_of_all(self.objective, world)
         finally:
+            self.stepper.release()
             self.objective.reset()
             self.module.eval()
         return _reported(logs, return_dict)
@@ -354,6 +407,10 @@ def fit(
     device: Any = None,
     precision: str = "auto",
     accumulate: int = 1,
+    memory_format: str = "auto",
+    jit_compile: bool | str = "auto",
+    shard: bool = False,
+    sync_batch_norm: bool = False,
     **options: Any,
 ) -> History:
     """Train any torch module; see `Trainer` and `Trainer.fit` for the arguments.
@@ -366,7 +423,17 @@ def fit(
         ['accuracy', 'loss']
     """
     trainer = Trainer(
-        module, optimizer, loss, metrics=metrics, device=device, precision=precision, accumulate=accumulate
+        module,
+        optimizer,
+        loss,
+        metrics=metrics,
+        device=device,
+        precision=precision,
+        accumulate=accumulate,
+        memory_format=memory_format,
+        jit_compile=jit_compile,
+        shard=shard,
+        sync_batch_norm=sync_batch_norm,
     )
     return trainer.fit(x, y, **options)
 
