@@ -1,5 +1,6 @@
 """The command line's surface: what `--help` says, to the letter, and how mistakes in the call are answered."""
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 import striate
 from striate import optimizers
 from striate.cli import app
+from striate.data.augment.augmentation import AUGMENTATIONS
 from striate.models import small
 
 HELP = {
@@ -44,7 +46,7 @@ Usage: striate train [OPTIONS] [DATA]
 
   Everything lands in one folder, runs/NAME: the configuration, the numbers of
   each epoch, the model, the results and report.html. The test part is used
-  once, at the end; the curves are made with a tenth of the training data.
+  once, at the end; the curves are made with a part of the training data.
 
   Checkpoints are written each minute and each epoch until the run is finished:
   a run that was killed goes on from the last, and on a CPU ends in the same
@@ -57,50 +59,98 @@ Arguments:
               .npz file with the arrays x and y.
 
 Options:
-  --model <str>                  A small network (perceptron, dense, lenet, cnn,
-                                 rnn), or path.py:function. The function takes
-                                 the shape of one sample (height, width,
-                                 channels) and the number of classes, or
-                                 nothing. It returns a Striate model, which is
-                                 fed pixels from 0 to 255, or a torch module,
-                                 which is fed images channels-first, from 0 to
-                                 1; either gives one probability or score for
-                                 each class.  [default: cnn]
-  --epochs <int range>           Passes over the training data.  [default: (by
-                                 the size of the data); x>=1]
-  --batch-size <int range>       Samples in a step.  [default: (by the size of
-                                 the data); x>=1]
-  --learning-rate <float range>  The top of the one-cycle schedule.  [default:
-                                 (three times the optimizer's own); x>=0]
-  --optimizer <str>              sgd, rmsprop, adam, adamw, adagrad, nadam or
-                                 lion, with Keras's settings.  [default: adam]
-  --seed <int range>             What the split, the first weights and the order
-                                 of samples are drawn from.  [default: 0; x>=0]
-  --test-fraction <float>        The part held out to test on, of each class;
-                                 not where the data has a test part.  [default:
-                                 0.2]
+  --model <str>            A small network (perceptron, dense, lenet, cnn, rnn),
+                           or path.py:function. The function takes the shape of
+                           one sample (height, width, channels) and the number
+                           of classes, or nothing. It returns a Striate model,
+                           which is fed pixels from 0 to 255, or a torch module,
+                           which is fed images channels-first, from 0 to 1;
+                           either gives one probability or score for each class.
+                           [default: cnn]
+  --epochs N               Passes over the training data; auto trains until the
+                           validation loss no longer falls.  [default: (by the
+                           size of the data)]
+  --minutes <float range>  End the training in this time.  [default: (no limit);
+                           x>=0.01]
+  --name <str>             What the run is called.  [default: (the data and the
+                           model)]
+  --resume RUN             Go on with a run that was stopped or killed, by its
+                           name or folder; nothing else need be given.
+  --help                   Show this message and exit.
+
+The recipe:
+  --learning-rate RATE            The top of the one-cycle schedule; auto finds
+                                  it in a range test of a hundred steps.
+                                  [default: (three times the optimizer's own)]
+  --batch-size N                  Samples in a step; auto takes the largest that
+                                  fits into a GPU's memory.  [default: (by the
+                                  size of the data)]
+  --optimizer <str>               sgd, rmsprop, adam, adamw, adagrad, nadam or
+                                  lion, with Keras's settings.  [default: adam]
+  --weight-decay <float range>    Pull weights towards 0, but not biases and
+                                  normalisations.  [default: (the optimizer's
+                                  own); x>=0]
+  --clip-norm <float range>       Shorten gradients whose norm, of all together,
+                                  is larger.  [default: (none); x>=1e-12]
+  --label-smoothing <float range>
+                                  The share of each label that is spread over
+                                  all classes.  [default: 0.0; 0<=x<=1]
+  --average                       Validate, save and test a moving average of
+                                  the weights over the last steps.
+  --patience <int range>          Stop after so many epochs without a lower
+                                  validation loss, and keep the best weights.
+                                  [default: (trains all epochs); x>=1]
+
+The data:
+  --augment NAMES                What is done to training images at random: auto
+                                 chooses by task, size and epochs; none; or
+                                 names: flip, pad_crop, rotate, translate,
+                                 scale, random_resized_crop, color_jitter, blur,
+                                 cutout, mixup, cutmix, randaugment.  [default:
+                                 auto]
+  --balance HOW                  Make all classes count alike: weights (in the
+                                 loss), or sampling (each comes equally often).
+                                 [default: (as they come)]
   --image-size SIZE              Height and width to which a folder's images are
                                  fitted: 64, or 48x64.  [default: (their own, or
                                  a square of at most 128)]
-  --name <str>                   What the run is called.  [default: (the data
-                                 and the model)]
-  --runs-folder <str>            The folder of all runs.  [default: runs]
-  --device <str>                 Where to train: cpu, cuda, mps.  [default: (an
-                                 accelerator if there is one)]
-  --precision <str>              Of the steps: float32, bf16, or auto: bf16
-                                 where the machine and the model gain by it.
-                                 [default: auto]
-  --augment                      Change training images at random, as fits their
-                                 task and size.
-  --minutes <float range>        End the training in this time.  [default: (no
-                                 limit); x>=0.01]
-  --track SERVICES               Log to these too: tensorboard, wandb, mlflow.
-                                 [default: (the run's folder alone)]
-  --resume RUN                   Go on with a run that was stopped or killed, by
-                                 its name or folder; nothing else need be given.
-  --config FILE                  Train again as the config.json of a run says;
-                                 what is given beside it counts.
-  --help                         Show this message and exit.
+  --test-fraction <float>        The part held out to test on, of each class;
+                                 not where the data has a test part.  [default:
+                                 0.2]
+  --validation-fraction <float>  The part of the training data held out to draw
+                                 the curves with; not where the data has one.
+                                 [default: (a tenth)]
+  --columns PAIRS                What a list calls its columns of file, label,
+                                 labels, group and split:
+                                 label=diagnosis,group=site.
+  --test-time-augmentation       Predict by the mean over each image and its
+                                 mirror image or shifts, as the network was
+                                 trained on.
+
+The machine:
+  --device <str>            Where to train: cpu, cuda, mps.  [default: (an
+                            accelerator if there is one)]
+  --precision <str>         Of the steps: float32, bf16, or auto: bf16 where the
+                            machine and the model gain by it.  [default: auto]
+  --accumulate <int range>  Take each batch in so many pieces, which saves
+                            memory.  [default: 1; x>=1]
+  --devices N               Train in so many processes on this machine, each on
+                            a GPU of its own if there are any; a batch is that
+                            of all together. For several machines: torchrun ...
+                            -m striate train.  [default: 1; x>=1]
+  --shard                   Keep a part of the weights in each process, for
+                            models that do not fit.
+  --sync-batch-norm         Batch normalisations see the batches of all
+                            processes.
+
+The run:
+  --seed <int range>   What the split, the first weights and the order of
+                       samples are drawn from.  [default: 0; x>=0]
+  --config FILE        Train again as the config.json of a run says; what is
+                       given beside it counts.
+  --track SERVICES     Log to these too: tensorboard, wandb, mlflow.  [default:
+                       (the run's folder alone)]
+  --runs-folder <str>  The folder of all runs.  [default: runs]
 """,
     "evaluate": """
 Usage: striate evaluate [OPTIONS] {RUN} [DATA]
@@ -396,6 +446,13 @@ def test_the_help_names_every_network_and_every_optimizer():
     for name in ("sgd", "rmsprop", "adam", "adamw", "adagrad", "nadam", "lion"):
         assert optimizers.get(name)
         assert name in HELP["train"]
+
+
+def test_the_help_names_every_augmentation():
+    names = {name for name in AUGMENTATIONS if name.islower()} - {"normalize", "pipeline"}
+    assert len(names) == 12
+    for name in names:
+        assert re.search(rf"\b{name}[,.]", " ".join(HELP["train"].split()))
 
 
 def test_version(call):

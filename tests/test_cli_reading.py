@@ -7,7 +7,6 @@ import pytest
 
 from striate.cli import reading
 from striate.data import Dataset
-from striate.errors import DataError
 
 RNG = np.random.default_rng(0)
 
@@ -38,9 +37,3 @@ def test_leaks_and_groups_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     leaky = made(60)
     reading.tell(reading.Parts(leaky, leaky, None, replace(leaky, x=leaky.x[:2], y=leaky.y[:2])), 0)
     assert "2 of 2 test samples are in the training part as well" in capsys.readouterr().out
-
-
-def test_several_labels_are_not_for_the_command_line() -> None:
-    data = Dataset("tags", np.zeros((4, 2)), np.eye(4, 2, dtype=np.float32), ("a", "b"))
-    with pytest.raises(DataError, match="tags has several labels for a sample; the command line learns one"):
-        reading.split(data, 0.2, 0)

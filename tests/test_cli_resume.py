@@ -119,7 +119,7 @@ def test_mistakes_are_answered(whole, tmp_path):
     (tmp_path / "half.json").write_text("{")
     assert "half.json is no JSON" in call("train", "--config", tmp_path / "half.json", code=1)
     run = create_run("by-hand", {"model": "cnn"}, tmp_path)
-    assert "was not made by `striate train`: it lacks data, epochs," in call(
+    assert "was not made by `striate train`: it lacks data." in call(
         "train", "--resume", "by-hand", "--runs-folder", tmp_path, code=1
     )
     assert run.folder.is_dir()

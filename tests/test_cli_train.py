@@ -71,7 +71,7 @@ def test_train_says_what_it_chose_and_what_it_came_to(runs):
     for line in (
         "digits: 1,797 images of 8 × 8 × 1, 10 classes, 174 to 183 per class",
         "split: 1,294 to train, 144 to validate, 359 to test (each class in proportion, seed 0)",
-        "The curves use the validation part, a tenth of the training data; the test part is used once, at the end.",
+        "The curves use the validation part, held out of the training data; the test part is used once, at the end.",
         "model: cnn (53,290 parameters, 3,210 neurons)",
         "batch size: 32 (small ones learn more from few samples)",
         "epochs: 1 (as asked)",
@@ -157,6 +157,30 @@ def test_a_folder_of_images_with_a_broken_file(photos, tmp_path):
         assert "its test part cannot be drawn again" in call("evaluate", run, code=1)
     finally:
         (photos / "red" / "later.png").unlink()
+
+
+def test_a_list_whose_columns_have_other_names(photos, tmp_path):
+    table = tmp_path / "eyes.csv"
+    files = [file for file in sorted(photos.glob("*/*.png")) if file.name != "broken.png"]
+    rows = [f"{file},{file.parent.name},site {index // 4}" for index, file in enumerate(files)]
+    table.write_text("\n".join(["scan,diagnosis,clinic", *rows]), encoding="utf-8")
+    named = ("--columns", "file=scan,label=diagnosis,group=clinic")
+    options = ("--epochs", 1, "--runs-folder", tmp_path)
+    output = call("train", table, *named, "--validation-fraction", 0.25, *options)
+    # Whole groups of four: the fractions are kept as near as they let.
+    assert re.search(
+        r"^split: 36 to train, 12 to validate, 12 to test \(in whole groups, seed 0\)$", output, re.MULTILINE
+    )
+    assert "on 12 samples" in call("evaluate", tmp_path / "eyes-cnn")
+    other = tmp_path / "other.csv"
+    other.write_text("\n".join(["scan,diagnosis,clinic", *rows[::12]]), encoding="utf-8")
+    assert "on 5 samples" in call("evaluate", tmp_path / "eyes-cnn", other)
+
+    assert "0 to validate" not in call("train", table, *named, "--validation-fraction", 0, "--name", "all", *options)
+    assert "has no column" in call("train", table, "--columns", "file=scan,label=diagnose", *options, code=1)
+    assert "expected pairs" in call("train", table, "--columns", "scan", *options, code=1)
+    assert "expected file, label" in call("train", table, "--columns", "path=scan", *options, code=1)
+    assert "--validation-fraction 1.5" in call("train", table, *named, "--validation-fraction", 1.5, *options, code=1)
 
 
 def test_two_classes_and_regression(tmp_path):

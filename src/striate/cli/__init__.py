@@ -14,6 +14,7 @@ from striate import __version__
 from striate.cli.budget import budget
 from striate.cli.errors import Group
 from striate.cli.look import compare, explain, memory, neuron, summary
+from striate.cli.panels import Command
 from striate.cli.runs import runs
 from striate.cli.sweep import sweep
 from striate.cli.train import train
@@ -48,7 +49,7 @@ def start(
 
 
 for command in (train, sweep, evaluate, predict, summary, explain, compare, memory, budget, neuron, runs):
-    app.command()(command)
+    app.command(cls=Command)(command)
 
 
 def main() -> None:

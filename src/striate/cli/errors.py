@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,6 +14,8 @@ from striate._registry import suggestion
 from striate.errors import StriateError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+_DISK = {errno.ENOSPC, errno.EROFS, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class Group(TyperGroup):
@@ -33,6 +36,11 @@ def _answered() -> Iterator[None]:
         yield
     except StriateError as error:
         typer.secho(f"Error: {error}", fg="red", err=True)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        if error.errno not in _DISK or not error.filename:
+            raise
+        typer.secho(f"Error: {error.filename} cannot be written: {error.strerror}.", fg="red", err=True)
         raise typer.Exit(1) from error
     except KeyboardInterrupt as error:
         typer.secho("Stopped.", fg="red", err=True)

@@ -143,6 +143,8 @@ def _result(values: Record) -> str:
         return "unfinished"
     if "mean_absolute_error" in values:
         return f"off by {values['mean_absolute_error']:.4g}"
+    if "mean_average_precision" in values:
+        return f"{values['mean_average_precision']:.4f} mAP"
     if "accuracy" not in values and "val_accuracy" in values:  # a trial of a sweep, which was not tested
         return "stopped early" if "pruned" in values else f"{text('val_accuracy', values['val_accuracy'])} validation"
     return text("accuracy", values.get("accuracy"))

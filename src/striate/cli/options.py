@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -56,3 +57,25 @@ def numbers(text: str, option: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise ArgumentError(f"{option} {text}: expected numbers with commas between them, such as 1,2.5,-3.") from None
+
+
+def count_or_auto(text: str) -> int | Literal["auto"]:
+    """A number of at least 1, or the word that leaves it to Striate."""
+    if text == "auto":
+        return "auto"
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise typer.BadParameter(f"{text!r} is neither a whole number of at least 1 nor auto.")
+    return int(text)
+
+
+def rate_or_auto(text: str) -> float | Literal["auto"]:
+    """A finite number of at least 0, or the word that leaves it to Striate."""
+    if text == "auto":
+        return "auto"
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 <= rate < math.inf:
+        raise typer.BadParameter(f"{text!r} is neither a number of at least 0 nor auto.")
+    return rate

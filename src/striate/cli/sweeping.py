@@ -13,14 +13,14 @@ import json
 import math
 import shlex
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
 import typer
 
-from striate import _files, optimizers
+from striate import _files
 from striate._lazy import require
 from striate._registry import suggestion
 from striate.callbacks import Callback, CSVLogger, Logs
@@ -28,7 +28,9 @@ from striate.cli import reading, screen, sweep_space, training
 from striate.cli.errors import INTERRUPTED
 from striate.cli.listing import text
 from striate.cli.options import sizes
+from striate.cli.plan import Plan
 from striate.cli.reading import Parts
+from striate.cli.recipe import choose, choose_metrics, usual_batch_size, usual_epochs, usual_rate
 from striate.cli.trained import make_model, outputs_of, save
 from striate.errors import DataError, StriateError, TrainingError, UnknownNameError
 from striate.track import Run, create_run, new_folder
@@ -56,12 +58,10 @@ class Task:
     device: str | None
     space: sweep_space.Space | None = None
 
-    def plan(self, folder: Path, **values: Any) -> training.Plan:
+    def plan(self, folder: Path, **values: Any) -> Plan:
         """The training of one trial; what it does not say is left to Striate."""
         asked = {key: value for key, value in asdict(self).items() if key not in ("trials", "space")}
-        nothing = {field.name: None for field in fields(training.Plan)}
-        defaults: dict[str, Any] = {"model": "cnn", "optimizer": "adam", "precision": "auto", "augment": False}
-        return training.Plan(**nothing | defaults | asked | values | {"runs_folder": str(folder)})
+        return Plan(**asked | values | {"runs_folder": str(folder)})
 
 
 def begin(task: Task, model: str | None, space_file: str | None, name: str | None, runs_folder: str) -> None:
@@ -79,7 +79,7 @@ def begin(task: Task, model: str | None, space_file: str | None, name: str | Non
     task = replace(
         task,
         data=reading.absolute(task.data),
-        epochs=task.epochs or _recipe(task.plan(Path()), parts).epochs,
+        epochs=task.epochs or usual_epochs(len(parts.train), usual_batch_size(len(parts.train))),
         space=sweep_space.default(parts.train) | space,
     )
     folder = new_folder(name or f"{parts.everything.name}-sweep", runs_folder)
@@ -127,11 +127,6 @@ def _read(task: Task) -> Parts:
     return parts
 
 
-def _recipe(plan: training.Plan, parts: Parts) -> training.Recipe:
-    with contextlib.redirect_stdout(io.StringIO()):  # its reasons are those of one training
-        return training.choose_recipe(plan, len(parts.train), optimizers.get(plan.optimizer).learning_rate)
-
-
 # The trials -------------------------------------------------------------------------------------------------------
 
 
@@ -139,11 +134,11 @@ def _run(folder: Path, task: Task, parts: Parts) -> None:
     optuna = require("optuna", extra="sweep")
     assert task.space is not None and task.epochs is not None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    metric = "val_accuracy" if parts.everything.class_names else "val_mae"
+    metric = f"val_{choose_metrics(parts.everything.task)[0]}"
     study = optuna.create_study(
         study_name="sweep",
         storage=optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / _JOURNAL))),
-        direction="maximize" if metric == "val_accuracy" else "minimize",
+        direction="minimize" if metric == "val_mae" else "maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=math.ceil(task.epochs / 3)),
         load_if_exists=True,
     )
@@ -172,12 +167,11 @@ def _ended(study: Study) -> list[Trial]:
 
 def _usual(task: Task, parts: Parts) -> dict[str, Any]:
     plan = task.plan(Path())
-    recipe = _recipe(plan, parts)
     usual = {
         "model": plan.model,
         "optimizer": plan.optimizer,
-        "learning_rate": recipe.learning_rate,
-        "batch_size": recipe.batch_size,
+        "learning_rate": usual_rate(plan.optimizer),
+        "batch_size": usual_batch_size(len(parts.train)),
     }
     assert task.space is not None
     return {key: value for key, value in usual.items() if sweep_space.contains(task.space[key], value)}
@@ -216,26 +210,20 @@ def _name(trial: Trial) -> str:
     return str(trial.number + 1)
 
 
-def _train(trial: Trial, plan: training.Plan, parts: Parts, metric: str) -> Logs:
+def _train(trial: Trial, plan: Plan, parts: Parts, metric: str) -> Logs:
     """One run, as `striate train` makes it from the same settings, but judged on the validation data alone."""
     torch.manual_seed(plan.seed)
     model = make_model(plan.model, parts.train)
-    recipe = _recipe(plan, parts)
     outputs = outputs_of(plan.model, Trainer(model, device=plan.device), parts.train)
-    compiled = training.training_settings(plan, recipe, parts, outputs)
-    model.compile(**compiled)
-    run = create_run(_name(trial), training.configuration(plan, recipe, parts, model, outputs), plan.runs_folder)
-    assert parts.validation is not None
+    with contextlib.redirect_stdout(io.StringIO()):  # the reasons are those of one training
+        recipe = choose(plan, parts, model, outputs)
+    model.compile(**recipe.settings())
+    run = create_run(_name(trial), training.configuration(recipe, parts, model, outputs), plan.runs_folder)
     begin = time.perf_counter()
-    history = Trainer(model, **compiled, device=plan.device).fit(
-        parts.train.x,
-        parts.train.y,
-        batch_size=recipe.batch_size,
-        epochs=recipe.epochs,
+    history = Trainer(model, **recipe.settings(), device=plan.device).fit(
+        **recipe.data(parts),
         verbose=0,
-        validation_data=(parts.validation.x, parts.validation.y),
-        callbacks=[CSVLogger(run.history_file), _Pruning(trial, metric, run)],
-        seed=plan.seed,
+        callbacks=[*recipe.callbacks(), CSVLogger(run.history_file), _Pruning(trial, metric, run)],
     )
     save(model, run)
     logs = {name: values[-1] for name, values in history.history.items() if name.startswith("val_")}
@@ -266,7 +254,7 @@ class _Pruning(Callback):
 
 def _tell(study: Study, folder: Path, task: Task, metric: str) -> None:
     state = require("optuna", extra="sweep").trial.TrialState
-    sign = -1 if metric == "val_accuracy" else 1
+    sign = 1 if metric == "val_mae" else -1
     complete = sorted(
         study.get_trials(states=(state.COMPLETE,)),
         key=lambda trial: (sign * (trial.value or 0.0), trial.user_attrs["val_loss"]),  # accuracies are often equal

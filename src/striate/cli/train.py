@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import Annotated, Any
 
 import typer
 
-from striate.cli.options import RunsFolder
+from striate.cli import launching
+from striate.cli.options import count_or_auto, rate_or_auto
+from striate.cli.plan import Plan, read_plan
+
+_RECIPE, _DATA, _MACHINE, _RUN = "The recipe", "The data", "The machine", "The run"
 
 
 def train(
@@ -29,58 +34,22 @@ def train(
             "model, which is fed pixels from 0 to 255, or a torch module, which is fed images channels-first, from 0 "
             "to 1; either gives one probability or score for each class."
         ),
-    ] = "cnn",
+    ] = Plan.model,
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Passes over the training data.", show_default="by the size of the data")
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Samples in a step.", show_default="by the size of the data")
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(min=0, help="The top of the one-cycle schedule.", show_default="three times the optimizer's own"),
-    ] = None,
-    optimizer: Annotated[
-        str, typer.Option(help="sgd, rmsprop, adam, adamw, adagrad, nadam or lion, with Keras's settings.")
-    ] = "adam",
-    seed: Annotated[
-        int, typer.Option(min=0, help="What the split, the first weights and the order of samples are drawn from.")
-    ] = 0,
-    test_fraction: Annotated[
-        float, typer.Option(help="The part held out to test on, of each class; not where the data has a test part.")
-    ] = 0.2,
-    image_size: Annotated[
-        str | None,
+        Any,
         typer.Option(
-            metavar="SIZE",
-            help="Height and width to which a folder's images are fitted: 64, or 48x64.",
-            show_default="their own, or a square of at most 128",
+            parser=count_or_auto,
+            metavar="N",
+            help="Passes over the training data; auto trains until the validation loss no longer falls.",
+            show_default="by the size of the data",
         ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="What the run is called.", show_default="the data and the model")
-    ] = None,
-    runs_folder: RunsFolder = "runs",
-    device: Annotated[
-        str | None, typer.Option(help="Where to train: cpu, cuda, mps.", show_default="an accelerator if there is one")
-    ] = None,
-    precision: Annotated[
-        str, typer.Option(help="Of the steps: float32, bf16, or auto: bf16 where the machine and the model gain by it.")
-    ] = "auto",
-    augment: Annotated[
-        bool, typer.Option("--augment", help="Change training images at random, as fits their task and size.")
-    ] = False,
+    ] = Plan.epochs,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="End the training in this time.", show_default="no limit")
-    ] = None,
-    track: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SERVICES",
-            help="Log to these too: tensorboard, wandb, mlflow.",
-            show_default="the run's folder alone",
-        ),
-    ] = None,
+    ] = Plan.minutes,
+    name: Annotated[
+        str | None, typer.Option(help="What the run is called.", show_default="the data and the model")
+    ] = Plan.name,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -89,19 +58,210 @@ def train(
             show_default=False,
         ),
     ] = None,
+    learning_rate: Annotated[
+        Any,
+        typer.Option(
+            parser=rate_or_auto,
+            metavar="RATE",
+            help="The top of the one-cycle schedule; auto finds it in a range test of a hundred steps.",
+            show_default="three times the optimizer's own",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = Plan.learning_rate,
+    batch_size: Annotated[
+        Any,
+        typer.Option(
+            parser=count_or_auto,
+            metavar="N",
+            help="Samples in a step; auto takes the largest that fits into a GPU's memory.",
+            show_default="by the size of the data",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = Plan.batch_size,
+    optimizer: Annotated[
+        str,
+        typer.Option(
+            help="sgd, rmsprop, adam, adamw, adagrad, nadam or lion, with Keras's settings.", rich_help_panel=_RECIPE
+        ),
+    ] = Plan.optimizer,
+    weight_decay: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Pull weights towards 0, but not biases and normalisations.",
+            show_default="the optimizer's own",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = Plan.weight_decay,
+    clip_norm: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-12,
+            help="Shorten gradients whose norm, of all together, is larger.",
+            show_default="none",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = Plan.clip_norm,
+    label_smoothing: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, help="The share of each label that is spread over all classes.", rich_help_panel=_RECIPE
+        ),
+    ] = Plan.label_smoothing,
+    average: Annotated[
+        bool,
+        typer.Option(
+            "--average",
+            help="Validate, save and test a moving average of the weights over the last steps.",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = Plan.average,
+    patience: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Stop after so many epochs without a lower validation loss, and keep the best weights.",
+            show_default="trains all epochs",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = Plan.patience,
+    augment: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="What is done to training images at random: auto chooses by task, size and epochs; none; or names: "
+            "flip, pad_crop, rotate, translate, scale, random_resized_crop, color_jitter, blur, cutout, mixup, cutmix, "
+            "randaugment.",
+            rich_help_panel=_DATA,
+        ),
+    ] = Plan.augment,
+    balance: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="Make all classes count alike: weights (in the loss), or sampling (each comes equally often).",
+            show_default="as they come",
+            rich_help_panel=_DATA,
+        ),
+    ] = Plan.balance,
+    image_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE",
+            help="Height and width to which a folder's images are fitted: 64, or 48x64.",
+            show_default="their own, or a square of at most 128",
+            rich_help_panel=_DATA,
+        ),
+    ] = Plan.image_size,
+    test_fraction: Annotated[
+        float,
+        typer.Option(
+            help="The part held out to test on, of each class; not where the data has a test part.",
+            rich_help_panel=_DATA,
+        ),
+    ] = Plan.test_fraction,
+    validation_fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="The part of the training data held out to draw the curves with; not where the data has one.",
+            show_default="a tenth",
+            rich_help_panel=_DATA,
+        ),
+    ] = Plan.validation_fraction,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PAIRS",
+            help="What a list calls its columns of file, label, labels, group and split: label=diagnosis,group=site.",
+            show_default=False,
+            rich_help_panel=_DATA,
+        ),
+    ] = Plan.columns,
+    test_time_augmentation: Annotated[
+        bool,
+        typer.Option(
+            "--test-time-augmentation",
+            help="Predict by the mean over each image and its mirror image or shifts, as the network was trained on.",
+            rich_help_panel=_DATA,
+        ),
+    ] = Plan.test_time_augmentation,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Where to train: cpu, cuda, mps.",
+            show_default="an accelerator if there is one",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = Plan.device,
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="Of the steps: float32, bf16, or auto: bf16 where the machine and the model gain by it.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = Plan.precision,
+    accumulate: Annotated[
+        int,
+        typer.Option(min=1, help="Take each batch in so many pieces, which saves memory.", rich_help_panel=_MACHINE),
+    ] = Plan.accumulate,
+    devices: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Train in so many processes on this machine, each on a GPU of its own if there are any; a batch is "
+            "that of all together. For several machines: torchrun ... -m striate train.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = 1,
+    shard: Annotated[
+        bool,
+        typer.Option(
+            "--shard",
+            help="Keep a part of the weights in each process, for models that do not fit.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = Plan.shard,
+    sync_batch_norm: Annotated[
+        bool,
+        typer.Option(
+            "--sync-batch-norm",
+            help="Batch normalisations see the batches of all processes.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = Plan.sync_batch_norm,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="What the split, the first weights and the order of samples are drawn from.",
+            rich_help_panel=_RUN,
+        ),
+    ] = Plan.seed,
     config: Annotated[
         str | None,
         typer.Option(
             metavar="FILE",
             help="Train again as the config.json of a run says; what is given beside it counts.",
             show_default=False,
+            rich_help_panel=_RUN,
         ),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SERVICES",
+            help="Log to these too: tensorboard, wandb, mlflow.",
+            show_default="the run's folder alone",
+            rich_help_panel=_RUN,
+        ),
+    ] = Plan.track,
+    runs_folder: Annotated[str, typer.Option(help="The folder of all runs.", rich_help_panel=_RUN)] = Plan.runs_folder,
 ) -> None:
     """Train a network on a data set, test it, and write a report.
 
     Everything lands in one folder, runs/NAME: the configuration, the numbers of each epoch, the model, the results and
-    report.html. The test part is used once, at the end; the curves are made with a tenth of the training data.
+    report.html. The test part is used once, at the end; the curves are made with a part of the training data.
 
     Checkpoints are written each minute and each epoch until the run is finished: a run that was killed goes on from the
     last, and on a CPU ends in the same bits.
@@ -109,37 +269,19 @@ def train(
     sources = {name: context.get_parameter_source(name) for name in context.params}
     given = {name: context.params[name] for name, source in sources.items() if source and source.name == "COMMANDLINE"}
     if resume is not None:
-        beside = sorted(set(given) - {"resume", "runs_folder"})
+        beside = sorted(set(given) - {"resume", "runs_folder", "devices"})
         if beside:
             options = ", ".join("DATA" if name == "data" else f"--{name.replace('_', '-')}" for name in beside)
             context.fail(f"--resume takes everything from the run's own configuration; leave out {options}.")
     elif config is None and data is None:
         context.fail("Missing argument 'DATA'; or give --resume RUN, or --config FILE.")
+    if devices > 1 and not launching.is_one_of_several():
+        raise typer.Exit(launching.launch(sys.argv[1:], devices))
     from striate.cli import training
 
     if resume is not None:
         training.resume(resume, runs_folder)
     elif config is not None:
-        training.train(training.plan_again(config, given))
+        training.train(read_plan(config, {name: given[name] for name in given if name in Plan.names()}))
     else:
-        assert data is not None
-        training.train(
-            training.Plan(
-                data=data,
-                model=model,
-                epochs=epochs,
-                batch_size=batch_size,
-                learning_rate=learning_rate,
-                optimizer=optimizer,
-                seed=seed,
-                test_fraction=test_fraction,
-                image_size=image_size,
-                name=name,
-                runs_folder=runs_folder,
-                device=device,
-                precision=precision,
-                augment=augment,
-                minutes=minutes,
-                track=track,
-            )
-        )
+        training.train(Plan(**{name: context.params[name] for name in Plan.names()}))

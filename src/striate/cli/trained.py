@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +14,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load as bytes_to_tensors
 from safetensors.torch import save as tensors_to_bytes
 
-from striate import _files, models, sources
+from striate import _files, activations, models, sources
+from striate.cli.augmenting import changes_when_tested
 from striate.cli.options import sizes
 from striate.data import Dataset
 from striate.errors import (
@@ -30,12 +32,17 @@ from striate.shapes import text
 from striate.sources import Source, small_networks
 from striate.sources.functions import find, is_function, model_from
 from striate.track import Run, list_runs, open_run
-from striate.train import Trainer
+from striate.train import Trainer, predict_augmented
+from striate.train.augmented_prediction import Change
 
-Outputs = Literal["probabilities", "scores", "numbers"]
-"""What a model gives: probabilities of the classes, scores that softmax makes into them, or numbers to predict."""
+Outputs = Literal["probabilities", "scores", "label_scores", "numbers"]
+"""What a model gives: probabilities of the classes, scores that softmax makes into them, scores of labels that do not
+exclude each other, each of which sigmoid makes into its probability, or numbers to predict."""
+
+_ACTIVATIONS = {"scores": "softmax", "label_scores": "sigmoid"}
 
 _BATCH = 256  # samples at a time, where nothing is learned
+_COPIED = 4096
 _PROBED = 32
 
 
@@ -56,9 +63,9 @@ class Trained:
         """Empty for regression."""
         return tuple(self.config["class_names"])
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
+    def predict(self, x: Any) -> np.ndarray:
         """Probabilities of the classes, or numbers, as `striate.report.assess` takes them."""
-        return predict(Trainer(self.model), x, self.config["outputs"])
+        return predict(Trainer(self.model), x, self.config["outputs"], changes_when_tested(self.config))
 
 
 def check_name(name: str) -> None:
@@ -105,16 +112,23 @@ def outputs_of(name: str, trainer: Trainer, data: Dataset) -> Outputs:
             f"{name}: the model gives {given}; expected {text((None, classes))}, one probability or score for each of "
             f"the {classes} classes."
         )
+    if data.task == "multilabel":
+        return "probabilities" if (values >= 0).all() and (values <= 1).all() else "label_scores"
     is_probability = (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-4)
     return "probabilities" if is_probability else "scores"
 
 
-def predict(trainer: Trainer, x: np.ndarray, outputs: Outputs) -> np.ndarray:
-    """The model's output for samples, scores made into probabilities."""
-    values = trainer.predict(x, batch_size=_BATCH)
-    if outputs == "scores":
-        return torch.softmax(torch.from_numpy(values), dim=1).numpy()
-    return values
+def predict(
+    trainer: Trainer, x: Any, outputs: Outputs, changes: Sequence[Change] = (), fast: bool = True
+) -> np.ndarray:
+    """The model's output for samples, scores made into probabilities; the mean over the changes of each, if any."""
+    activation = _ACTIVATIONS.get(outputs)
+    if changes:  # in parts, as each change is a copy
+        parts = (np.asarray(x[start : start + _COPIED]) for start in range(0, len(x), _COPIED))
+        return np.concatenate([predict_augmented(trainer, part, changes, activation, _BATCH) for part in parts])
+    values = trainer.predict(x, batch_size=_BATCH, fast=fast)
+    to_probabilities = activations.get(activation)
+    return values if to_probabilities is None else to_probabilities(torch.from_numpy(values)).numpy()
 
 
 def save(model: Model, run: Run) -> None:

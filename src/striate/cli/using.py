@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,20 +18,18 @@ from striate.shapes import times
 
 def evaluate_run(run_name: str, source: str | None, runs_folder: str) -> None:
     """Test a run's model and print how good it is, over all and class by class."""
-    from striate.report import Classification, assess
+    from striate.report import Classification, MultiLabel, assess
 
     trained = open_trained(run_name, runs_folder)
     test, origin = _test_data(trained, source)
     result = assess(test, trained.predict(test.x))
-    where = f"on {len(test):,} samples of {test.name} ({origin})"
-    if not isinstance(result, Classification):
-        print(f"Mean absolute error {where}: {result.mean_absolute_error:.4g}")
-        return
-    table = screen.table(["Class"], ["Precision", "Recall", "F1", "Samples"])
-    for row in result.table:
-        table.add_row(row.name, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{row.support:,.0f}")
-    screen.show(table)
-    print(f"\nAccuracy {where}: {result.accuracy:.2%} ({result.right:,} right)")
+    if isinstance(result, Classification | MultiLabel):
+        table = screen.table(["Class"], ["Precision", "Recall", "F1", "Samples"])
+        for row in result.table:
+            table.add_row(row.name, f"{row.precision:.3f}", f"{row.recall:.3f}", f"{row.f1:.3f}", f"{row.support:,.0f}")
+        screen.show(table)
+        print()
+    print(result.told(f"on {len(test):,} samples of {test.name} ({origin})"))
 
 
 def predict_images(run_name: str, paths: list[str], as_json: bool, runs_folder: str) -> None:
@@ -46,15 +45,17 @@ def predict_images(run_name: str, paths: list[str], as_json: bool, runs_folder: 
         typer.echo(json.dumps(answers, indent=2, ensure_ascii=False))
         return
     best_columns = ["Most probable", "Second", "Third"][: len(trained.class_names)]
-    table = screen.table(["Image", *(best_columns or ["Prediction"])])
+    labels = ["Labels"] if trained.config["task"] == "multilabel" else []
+    table = screen.table(["Image", *labels, *(best_columns or ["Prediction"])])
     for path, answer in zip(paths, predictions, strict=True):
+        said = [", ".join(answer["labels"]) or "(none)"] if labels else []
         best = list(answer.get("probabilities", {}).items())[: len(best_columns)]
-        table.add_row(path, *([f"{name}  {share:.1%}" for name, share in best] or [str(answer["value"])]))
+        table.add_row(path, *said, *([f"{name}  {share:.1%}" for name, share in best] or [str(answer["value"])]))
     screen.show(table)
 
 
 def _by_class(trained: Trained, images: np.ndarray) -> list[dict[str, Any]]:
-    """For each image the class and all probabilities, the highest first; of a regression the numbers."""
+    """For each image the class or labels, and all probabilities, the highest first; of a regression the numbers."""
     values = trained.predict(images)
     names = trained.class_names
     if not names:
@@ -64,7 +65,10 @@ def _by_class(trained: Trained, images: np.ndarray) -> list[dict[str, Any]]:
     answers = []
     for row in values:
         probabilities = {names[index]: float(row[index]) for index in np.argsort(-row, kind="stable")}
-        answers.append({"class": next(iter(probabilities)), "probabilities": probabilities})
+        said: dict[str, Any] = {"class": next(iter(probabilities))}
+        if trained.config["task"] == "multilabel":
+            said = {"labels": [name for name, probability in probabilities.items() if probability > 0.5]}
+        answers.append({**said, "probabilities": probabilities})
     return answers
 
 
@@ -74,7 +78,9 @@ def _test_data(trained: Trained, source: str | None) -> tuple[Dataset, str]:
     own = source is None or reading.absolute(source) == config["data"]
     shape = trained.input_shape
     image = {"image_size": shape[:2], "channels": shape[2]} if len(shape) == 3 else {}
-    everything = reading.read(config["data"] if own else str(source), **image)  # type: ignore[arg-type]
+    same_kind = own or Path(str(source)).suffix == Path(config["data"]).suffix
+    columns = config.get("columns") if same_kind else None
+    everything = reading.read(config["data"] if own else str(source), columns=columns, **image)  # type: ignore[arg-type]
     if own:
         samples = len(everything) + len(everything.test or ())
         if samples != config["samples"]:

@@ -1,6 +1,6 @@
 """One run, one self-contained HTML page. Importing this takes a second, for matplotlib: do so when a page is due."""
 
 from striate.report.page import Report
-from striate.report.results import Classification, Regression, assess
+from striate.report.results import Classification, MultiLabel, Regression, assess
 
-__all__ = ["Classification", "Regression", "Report", "assess"]
+__all__ = ["Classification", "MultiLabel", "Regression", "Report", "assess"]

@@ -25,6 +25,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from striate.report.results import Classification, Regression
+from striate.train.rate_finder import RateFinding
 
 MOST_CLASSES = 40  # a matrix of more cells has no readable numbers
 MOST_PAIRS = 20
@@ -115,6 +116,11 @@ def residuals(result: Regression) -> Picture:
         lambda theme: draw_residuals(result, theme, stacked=False),
         lambda theme: draw_residuals(result, theme, stacked=True),
     )
+
+
+def range_test(finding: RateFinding) -> Picture:
+    """The loss over the learning rate, with the rate that was taken from it."""
+    return _picture(finding.text(), lambda theme: draw_range_test(finding, theme))
 
 
 def draw_curves(history: Mapping[str, Sequence[Any]], theme: Theme, stacked: bool) -> Figure:
@@ -212,6 +218,21 @@ def draw_residuals(result: Regression, theme: Theme, stacked: bool) -> Figure:
     for axes in (against, histogram):
         axes.locator_params(axis="x", nbins=6)
         axes.grid(axis="y")
+    return figure
+
+
+def draw_range_test(finding: RateFinding, theme: Theme) -> Figure:
+    """The smoothed loss of each step; where the loss runs away it leaves the picture."""
+    figure, (axes,) = _panels(1, stacked=False)
+    rate, lowest, first = finding.suggestion, min(finding.losses), finding.losses[0]
+    axes.plot(finding.rates, finding.losses, color=theme.blue)
+    axes.plot(rate, finding.losses[finding.rates.index(rate)], "o", color=theme.orange, markersize=6)
+    axes.axvline(rate, color=theme.orange, lw=1, linestyle=(0, (4, 1.5)))
+    axes.set_title(f"Loss in a range test; {rate:.2g} taken")
+    axes.set(xscale="log", xlabel="learning rate")
+    axes.xaxis.set_major_formatter("{x:g}")  # powers would need mathematical text
+    axes.set_ylim(lowest - 0.1 * (first - lowest), first + 0.5 * (first - lowest))
+    axes.grid(axis="y")
     return figure
 
 

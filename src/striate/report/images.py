@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -23,14 +24,14 @@ class Thumbnail:
     rendering: str
 
 
-def are_images(x: np.ndarray) -> bool:
+def are_images(x: Any) -> bool:
     """Whether samples can be shown: (number, height, width, 1 or 3 channels)."""
     return x.ndim == 4 and x.shape[-1] in (1, 3)
 
 
-def thumbnails(x: np.ndarray, chosen: np.ndarray) -> list[Thumbnail]:
+def thumbnails(x: Any, chosen: np.ndarray) -> list[Thumbnail]:
     """The chosen images, at most 128 pixels a side; numbers that are no bytes are stretched to black and white."""
-    images = x[chosen]
+    images = np.asarray(x[chosen])
     if images.dtype != np.uint8:
         low, high = float(images.min()), float(images.max())
         images = np.rint((images.astype(np.float64) - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,9 +16,10 @@ from striate.account.capacity import Capacity, per_example
 from striate.data import Dataset
 from striate.report import figures, images
 from striate.report.figures import Picture, percent
-from striate.report.results import Classification, Regression, assess
+from striate.report.results import Classification, MultiLabel, Regression, Result, assess
 from striate.report.style import CSS
 from striate.shapes import times
+from striate.train.rate_finder import RateFinding
 
 _SHOWN = 24  # images in a grid
 _TALL = 20  # rows above which a table scrolls inside itself
@@ -41,6 +42,7 @@ class Report:
         formulas: what `model.explain()` says.
         config: what the run was asked for.
         capacity: the model's size against its training data.
+        finding: how the learning rate was found, if it was.
 
     Raises:
         ShapeError: the predictions do not fit the test part.
@@ -65,9 +67,10 @@ class Report:
     formulas: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
     capacity: Capacity | None = None
+    finding: RateFinding | None = None
 
     @cached_property
-    def result(self) -> Classification | Regression:
+    def result(self) -> Result:
         """What the predictions say about the test part."""
         return assess(self.test, self.predictions)
 
@@ -96,9 +99,14 @@ class Report:
         curves = figures.learning_curves(self.history)
         if curves:
             yield _section("Learning curves", "After each epoch.", _figure(curves))
+        if self.finding:
+            yield _section("Learning rate", self.finding.text(), _figure(figures.range_test(self.finding)))
         if isinstance(result, Regression):
             intro = "On the dashed line, a prediction is exact."
             yield _section("Predictions", intro, _figure(figures.residuals(result)))
+        elif isinstance(result, MultiLabel):
+            yield self._label_table(result)
+            yield from self._images(result)
         else:
             yield from self._confusion(result)
             yield self._class_table(result)
@@ -121,6 +129,13 @@ class Report:
             context = (
                 f"Root mean squared error {result.root_mean_squared_error:.4g}. "
                 f"Always predicting the mean would be off by {result.guess:.4g}."
+            )
+        elif isinstance(result, MultiLabel):
+            headline = f"{result.mean_average_precision:.4f}"
+            meaning = f"mean average precision on {result.total:,} test {self._noun}"
+            context = (
+                f"Macro F1 {result.f1:.4f}; all labels are right on {result.right:,} of {result.total:,}. "
+                f"Guessing at random would give a mean average precision of {result.guess:.4f}."
             )
         else:
             headline = percent(result.accuracy)
@@ -177,9 +192,22 @@ class Report:
         intro = "A name that does not fit into the figure stands there with its #." if any(labels) else ""
         return _section("Class by class", intro, table)
 
-    def _images(self, result: Classification) -> Iterator[str]:
+    @staticmethod
+    def _label_table(result: MultiLabel) -> str:
+        rows = [
+            f'<tr><th scope="row">{_safe(row.name)}</th><td>{row.precision:.3f}</td><td>{row.recall:.3f}</td>'
+            f"<td>{row.f1:.3f}</td><td>{_or_dash(row.average_precision)}</td><td>{row.support:,}</td></tr>"
+            for row in result.table
+        ]
+        head = ["Label", "Precision", "Recall", "F1", "AP", "Support"]
+        intro = "A label is said above a probability of one half. AP is the average precision over all thresholds."
+        return _section("Label by label", intro, _table(head, rows, kind="numbers"))
+
+    def _images(self, result: Classification | MultiLabel) -> Iterator[str]:
         """The mistakes, if there are any, and a sample of all."""
-        title, mistakes = "Most confident mistakes", len(result.mistakes)
+        classes = isinstance(result, Classification)
+        title = "Most confident mistakes" if classes else "Worst mistakes"
+        mistakes = len(result.mistakes)
         if not mistakes:
             yield _section(title, f"No mistakes: all {result.total:,} test {self._noun} are right.")
         if not images.are_images(self.test.x):
@@ -187,28 +215,30 @@ class Report:
         worst = result.mistakes[:_SHOWN]
         if mistakes:
             which = f"All {mistakes}" if mistakes == len(worst) else f"{len(worst)} of {mistakes:,}"
-            intro = f"{which}, the most confident first: the true class → the predicted one, and its probability."
-            yield _section(title, intro, self._grid(result, worst))
+            order = "the most confident first: the true class → the predicted one, and its probability."
+            if not classes:
+                order = "the furthest off first: the true labels → the predicted ones, and the worst probability."
+            yield _section(title, f"{which}, {order}", self._grid(result, worst))
         chosen = np.random.default_rng(self.seed).choice(result.total, min(_SHOWN, result.total), replace=False)
         wrong = np.isin(chosen, result.mistakes).sum()
         intro = f"{len(chosen)} drawn at random: ✓ {len(chosen) - wrong} right, ✗ {wrong} wrong."
         yield _section("A look at the test images", intro, self._grid(result, chosen))
 
-    def _grid(self, result: Classification, chosen: np.ndarray) -> str:
+    def _grid(self, result: Classification | MultiLabel, chosen: np.ndarray) -> str:
         items = []
         pictures = images.thumbnails(self.test.x, chosen)
         for picture, index in zip(pictures, chosen, strict=True):
-            actual, predicted = (result.class_names[part[index]] for part in (result.actual, result.predicted))
-            probability = percent(result.probability[index], 1)
-            if result.actual[index] == result.predicted[index]:
-                kind, mark, names, alt = "right", "✓", actual, f"{actual}, rightly predicted"
+            said = _answer(result, index)
+            if said.actual == said.predicted:
+                kind, mark, names, alt = "right", "✓", said.actual, f"{said.actual}, rightly predicted"
             else:
-                kind, mark, names, alt = "wrong", "✗", f"{actual} → {predicted}", f"{actual} taken for {predicted}"
+                kind, mark, names = "wrong", "✗", f"{said.actual} → {said.predicted}"
+                alt = f"{said.actual} taken for {said.predicted}"
             items.append(
-                f'<li><img src="{picture.source}" alt="{_safe(alt)} with {probability}" width="{picture.width}" '
-                f'height="{picture.height}" style="image-rendering: {picture.rendering}">'
+                f'<li><img src="{picture.source}" alt="{_safe(alt)} with {_safe(said.probability)}" '
+                f'width="{picture.width}" height="{picture.height}" style="image-rendering: {picture.rendering}">'
                 f'<span class="names"><b class="{kind}">{mark}</b> {_safe(names)}</span>'
-                f'<span class="quiet">{probability}</span></li>'
+                f'<span class="quiet">{_safe(said.probability)}</span></li>'
             )
         return f'<ul class="grid" style="--image: {max(96, pictures[0].width)}px">{"".join(items)}</ul>'
 
@@ -225,6 +255,31 @@ class Report:
         if len(skipped) > _LISTED:
             table = f"<details><summary>All {count}</summary>{table}</details>"
         return _section("Skipped files", f"{count} could not be read and took no part.", table)
+
+
+class _Answer(NamedTuple):
+    """What is true of one image, what was predicted, and with what probability."""
+
+    actual: str
+    predicted: str
+    probability: str
+
+
+def _answer(result: Classification | MultiLabel, index: int) -> _Answer:
+    names = result.class_names
+    if isinstance(result, Classification):
+        actual, predicted = names[result.actual[index]], names[result.predicted[index]]
+        return _Answer(actual, predicted, percent(result.probability[index], 1))
+    actual, predicted = (
+        ", ".join(names[number] for number in np.flatnonzero(row)) or "(none)"
+        for row in (result.actual[index], result.said[index])
+    )
+    worst = int(np.abs(result.probability[index] - result.actual[index]).argmax())
+    return _Answer(actual, predicted, f"{names[worst]} {percent(result.probability[index, worst], 1)}")
+
+
+def _or_dash(value: float | None) -> str:
+    return "—" if value is None else f"{value:.3f}"
 
 
 def _safe(value: object) -> str:

@@ -42,6 +42,15 @@ class Classification:
         return np.bincount(self.actual * size + self.predicted, minlength=size * size).reshape(size, size)
 
     @property
+    def numbers(self) -> dict[str, float]:
+        """What a run keeps."""
+        return {"accuracy": self.accuracy, "right": self.right}
+
+    def told(self, where: str) -> str:
+        """The result in one line; `where` says of what."""
+        return f"Accuracy {where}: {self.accuracy:.2%} ({self.right:,} right)"
+
+    @property
     def right(self) -> int:
         return int(self.confusion.trace())
 
@@ -93,6 +102,15 @@ class Regression:
     predicted: np.ndarray
 
     @property
+    def numbers(self) -> dict[str, float]:
+        """What a run keeps."""
+        return {"mean_absolute_error": self.mean_absolute_error}
+
+    def told(self, where: str) -> str:
+        """The result in one line; `where` says of what."""
+        return f"Mean absolute error {where}: {self.mean_absolute_error:.4g}"
+
+    @property
     def residuals(self) -> np.ndarray:
         """Predicted minus true."""
         return self.predicted - self.actual
@@ -111,13 +129,117 @@ class Regression:
         return float(np.abs(self.actual - self.actual.mean(0)).mean())
 
 
-def assess(test: Dataset, predictions: Any) -> Classification | Regression:
+class LabelRow(NamedTuple):
+    """How well one label is told; the average precision is None where no sample has it."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    average_precision: float | None
+    support: int
+
+
+@dataclass(frozen=True, eq=False)
+class MultiLabel:
+    """Which labels each test sample has, and the probability that was predicted for each; above 0.5 it is said."""
+
+    class_names: tuple[str, ...]
+    actual: np.ndarray
+    probability: np.ndarray
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """What a run keeps."""
+        return {"mean_average_precision": self.mean_average_precision, "f1": self.f1, "right": self.right}
+
+    def told(self, where: str) -> str:
+        """The result in one line; `where` says of what."""
+        return (
+            f"Mean average precision {where}: {self.mean_average_precision:.4f} "
+            f"(macro F1 {self.f1:.4f}; all labels right on {self.right:,})"
+        )
+
+    @property
+    def total(self) -> int:
+        return len(self.actual)
+
+    @property
+    def said(self) -> np.ndarray:
+        """The labels that are predicted, of the shape of `actual`."""
+        return self.probability > 0.5
+
+    @property
+    def right(self) -> int:
+        """How many samples have exactly the labels that were predicted."""
+        return int((self.said == self.actual).all(1).sum())
+
+    @cached_property
+    def table(self) -> list[LabelRow]:
+        """Each label by its name."""
+        hits, said, actual = (part.sum(0) for part in (self.said & self.actual, self.said, self.actual))
+        return [
+            LabelRow(
+                name,
+                float(hits[index] / max(said[index], 1)),
+                float(hits[index] / max(actual[index], 1)),
+                float(2 * hits[index] / max(said[index] + actual[index], 1)),
+                average_precision(self.actual[:, index], self.probability[:, index]),
+                int(actual[index]),
+            )
+            for index, name in enumerate(self.class_names)
+        ]
+
+    @property
+    def f1(self) -> float:
+        """The mean over all labels; one that is neither there nor said counts 0, as in scikit-learn."""
+        return float(np.mean([row.f1 for row in self.table]))
+
+    @property
+    def mean_average_precision(self) -> float:
+        """The mean over the labels that occur."""
+        found = [row.average_precision for row in self.table if row.average_precision is not None]
+        return float(np.mean(found)) if found else 0.0
+
+    @property
+    def guess(self) -> float:
+        """The mean average precision of probabilities drawn at random: the share of the samples with a label."""
+        shares = self.actual.mean(0)
+        return float(shares[shares > 0].mean()) if shares.any() else 0.0
+
+    @cached_property
+    def mistakes(self) -> np.ndarray:
+        """The indices of the samples with a wrong label, the one that was furthest off first."""
+        wrong = np.flatnonzero((self.said != self.actual).any(1))
+        off = np.abs(self.probability - self.actual).max(1)
+        return wrong[np.argsort(-off[wrong], kind="stable")]
+
+
+Result = Classification | MultiLabel | Regression
+
+
+def average_precision(actual: np.ndarray, scores: np.ndarray) -> float | None:
+    """The area under the curve of precision over recall, in steps, as scikit-learn's; None where nothing is to find.
+
+    >>> average_precision(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]))
+    0.8333333333333333
+    """
+    if not actual.any():
+        return None
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # equal scores are found together
+    hits = np.cumsum(actual[order])[ends]
+    return float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum() / hits[-1])
+
+
+def assess(test: Dataset, predictions: Any) -> Result:
     """Hold predictions against the labels or targets of a data set.
 
     Args:
         test: what was predicted.
         predictions: for classes the probabilities, one row for each sample; for two classes one probability, that of
-            the second class, is enough, and above 0.5 it is predicted. For regression the numbers themselves.
+            the second class, is enough, and above 0.5 it is predicted. Where a sample may have several labels, the
+            probability of each. For regression the numbers themselves.
 
     Raises:
         ShapeError: the predictions do not fit the data.
@@ -152,6 +274,8 @@ def assess(test: Dataset, predictions: Any) -> Classification | Regression:
             f"The predictions go from {values.min():.4g} to {values.max():.4g}, expected probabilities from 0 to 1: "
             "end the model with softmax or sigmoid, or apply it to the logits."
         )
+    if test.task == "multilabel":
+        return MultiLabel(test.class_names, test.y > 0.5, values)
     # argmax takes the first of equals, so a binary probability of exactly 0.5 is the first class.
     predicted = values.argmax(1)
     return Classification(test.class_names, test.y, predicted, values[np.arange(len(values)), predicted])
