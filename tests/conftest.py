@@ -5,6 +5,7 @@ import os
 import pytest
 
 os.environ["KERAS_BACKEND"] = "torch"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime reports its use over the network
 
 
 @pytest.fixture(scope="module")

@@ -57,7 +57,8 @@ class Recurrence(nn.Module):
         assert self.operation is not None
         weights: list[Tensor] = [self.weight_ih, self.weight_hh]
         bias, recurrent_bias = self.biases()
-        if self.operation in _ELMAN and not x.is_cuda:  # cuDNN has a kernel for it
+        # cuDNN has a kernel for it, and a graph that is exported names torch's operation.
+        if self.operation in _ELMAN and not x.is_cuda and not torch.compiler.is_compiling():
             outputs = elman(x, states[0], self.weight_ih, self.weight_hh, bias, _ELMAN[self.operation])
             return outputs, [outputs[:, -1]]
         if bias is not None:
