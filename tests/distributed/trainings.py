@@ -140,7 +140,14 @@ def idle(folder: Path) -> dict[str, Any]:
 
 def normal(folder: Path) -> dict[str, Any]:
     """Batch normalisation over the batches of all processes, torch's; in pieces too small for all."""
-    return result(*train(dense(nn.BatchNorm1d(16)), *data(), **SYNCHRONISED, validation_data=data(1)))
+    return result(
+        *train(
+            dense(nn.Sequential(nn.BatchNorm1d(16), nn.ReLU(), nn.BatchNorm1d(16, affine=False))),
+            *data(),
+            **SYNCHRONISED,
+            validation_data=data(1),
+        )
+    )
 
 
 def layer(folder: Path) -> dict[str, Any]:

@@ -120,7 +120,11 @@ class _Normalize(torch.autograd.Function):
         slope_of_x = gradient - shift.view(shape) - normal * slope.view(shape)
         factor = scale if weight is None else scale * weight
         into_x = (slope_of_x * factor.view(shape)).to(x.dtype) if ctx.counts else torch.zeros_like(x)
-        return into_x, None if weight is None else own[1].to(weight.dtype), own[0].to(mean.dtype), None, None
+        into_weight, into_bias = (
+            own[place].to(mean.dtype) if needed else None
+            for place, needed in ((1, ctx.needs_input_grad[1]), (0, ctx.needs_input_grad[2]))
+        )
+        return into_x, into_weight, into_bias, None, None
 
 
 class _Sum(torch.autograd.Function):
