@@ -145,7 +145,7 @@ class TestWhatItReturns:
             "threads",
             "precision",
             "compile",
-            "optimizer",
+            "optimizer kernels",
         ]
         assert "precision: float32" in "".join(chosen)
         lines = lines[:2] + lines[2 + len(chosen) :]

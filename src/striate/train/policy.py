@@ -152,9 +152,9 @@ def choose_compile(device: torch.device, work: Work | None, steps: int | None, a
 
 def describe_optimizer(bound: torch.optim.Optimizer) -> Choice:
     """With what kernels the weights are updated."""
-    fused = bound.defaults.get("fused")
-    how = "one fused kernel updates all weights" if fused else "each operation updates all weights at once"
-    return Choice("optimizer", type(bound).__name__, how)
+    if bound.defaults.get("fused"):
+        return Choice("optimizer kernels", "fused", "one updates all weights")
+    return Choice("optimizer kernels", "by operation", "each updates all weights at once")
 
 
 def choose_threads(device: torch.device) -> Choice | None:
