@@ -12,6 +12,7 @@ from striate.data.augment.geometric import (
     Translate,
 )
 from striate.data.augment.mixing import CutMix, Cutout, MixUp
+from striate.data.augment.modules import Module
 from striate.data.augment.pipeline import Pipeline, get
 from striate.data.augment.policies import RandAugment, preset
 
@@ -24,6 +25,7 @@ __all__ = [
     "Flip",
     "Geometric",
     "MixUp",
+    "Module",
     "Normalize",
     "PadCrop",
     "Pipeline",
