@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from striate.layers import SimpleRNN
+import striate
+from striate.layers import Input, SimpleRNN
 from striate.layers.elman import elman
+from striate.models import Sequential
 
 OPERATIONS = {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}
 B, T, F, U = 3, 5, 4, 6
@@ -76,3 +78,12 @@ def test_gradients_of_single_samples():
     by_sample = torch.func.vmap(torch.func.grad(total), (None, 0, 0))(u, x, state)
     one_by_one = torch.stack([torch.func.grad(total)(u, x[i], state[i]) for i in range(B)])
     torch.testing.assert_close(by_sample, one_by_one)
+
+
+@pytest.mark.parametrize("activation", OPERATIONS)
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_its_work_is_counted(activation, device):
+    model = Sequential([Input((T, F)), SimpleRNN(U, activation=activation)]).to(device)
+    ledger = striate.count(model, (T, F), real_run=False)
+    assert ledger.macs == T * (F * U + U * U)
+    assert ledger.total.neurons == U and not ledger.unknown

@@ -9,6 +9,7 @@ Shape legend: B batch, T time steps, F features, U units.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -40,7 +41,8 @@ def elman(
     """
     bias = weight_hh.new_zeros(len(weight_hh)) if bias is None else bias
     tensors = (x.transpose(0, 1), state, weight_ih, weight_hh, bias)
-    with torch.autocast(x.device.type, enabled=False):  # the errors of a narrow type would add up from step to step
+    # The errors of a narrow type would add up from step to step. (The meta device has no such types to switch off.)
+    with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
         outputs: Tensor = _Elman.apply(activation, *(tensor.to(weight_hh.dtype) for tensor in tensors))
     return outputs.transpose(0, 1)
 
