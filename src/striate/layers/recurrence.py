@@ -11,10 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from striate.layers.elman import elman
-
-_ELMAN = {torch.rnn_tanh: "tanh", torch.rnn_relu: "relu"}
-
 
 class Recurrence(nn.Module):
     """The weights of one cell, and torch's operation that takes it over a whole sequence.
@@ -57,10 +53,6 @@ class Recurrence(nn.Module):
         assert self.operation is not None
         weights: list[Tensor] = [self.weight_ih, self.weight_hh]
         bias, recurrent_bias = self.biases()
-        # cuDNN has a kernel for it, and a graph that is exported names torch's operation.
-        if self.operation in _ELMAN and not x.is_cuda and not torch.compiler.is_compiling():
-            outputs = elman(x, states[0], self.weight_ih, self.weight_hh, bias, _ELMAN[self.operation])
-            return outputs, [outputs[:, -1]]
         if bias is not None:
             weights += [bias, torch.zeros_like(bias) if recurrent_bias is None else recurrent_bias]
         if x.is_cuda:
