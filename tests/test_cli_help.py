@@ -31,6 +31,8 @@ Commands:
   sweep     Search for the settings that train best on a data set.
   evaluate  Test a trained model, on its own test part or on other data.
   predict   Say what is on images: the three most probable classes of each.
+  see       See what a network makes of an image: where it looks, its maps,...
+  diagnose  Say what is wrong with a training, where, why it hurts, and...
   summary   Show the layers of a model, what they give and what they cost.
   explain   Work out the parameters and neurons of a model, layer by layer.
   compare   Compare two models: what each costs, where they differ, and...
@@ -374,6 +376,41 @@ Options:
   --device <str>           Where to train: cpu, cuda, mps.  [default: (an
                            accelerator if there is one)]
   --help                   Show this message and exit.
+""",
+    "see": """
+Usage: striate see [OPTIONS] {RUN} {IMAGE}
+
+  See what a network makes of an image: where it looks, its maps, its filters.
+
+Arguments:
+  RUN <str>    The name of a run, or its folder.  [required]
+  IMAGE <str>  An image file.  [required]
+
+Options:
+  --layer NAME         The layer to look at, as summary has it.  [default: (some
+                       of all depths)]
+  --class NAME         The class to explain.  [default: (the one it predicts)]
+  --out FILE           Where the page goes.  [default: (see-IMAGE.html in the
+                       run)]
+  --runs-folder <str>  The folder of all runs.  [default: runs]
+  --help               Show this message and exit.
+""",
+    "diagnose": """
+Usage: striate diagnose [OPTIONS] {RUN}
+
+  Say what is wrong with a training, where, why it hurts, and what to change.
+
+  A run holds what was measured while it trained. Of one that does not, the
+  first 200 steps are taken again.
+
+Arguments:
+  RUN <str>  The name of a run, or its folder.  [required]
+
+Options:
+  --picture FILE       Draw gradients, changes of the weights and activations by
+                       layer and step: diagnosis.png.  [default: (not drawn)]
+  --runs-folder <str>  The folder of all runs.  [default: runs]
+  --help               Show this message and exit.
 """,
     "runs": """
 Usage: striate runs [OPTIONS] [RUN]...

@@ -11,9 +11,12 @@ from unittest.mock import patch
 import matplotlib
 import numpy as np
 import pytest
+import torch
 from matplotlib.text import Text
 from PIL import Image
 from scipy.stats import binomtest
+from sklearn.calibration import calibration_curve
+from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import (
@@ -23,10 +26,15 @@ from sklearn.metrics import (
     mean_squared_error,
     precision_recall_fscore_support,
 )
+from torch import nn
 
 from striate.data import Dataset, SkippedFile, load
 from striate.errors import DataError, ShapeError
 from striate.report import Report, assess, figures, images
+from striate.report.calibration import calibrate
+from striate.report.calibration_figure import draw_calibration
+from striate.report.embedding import draw_embedding, embed, last_hidden
+from striate.see.diagnosis import Finding, Findings, Record
 
 HISTORY = {
     "loss": [1.25, 0.5, 0.125],
@@ -126,8 +134,8 @@ def svg_of(image):
 
 def test_a_page_is_whole_self_contained_and_described(page):
     parsed = Page(page)
-    assert len(parsed.images) == 2 + 24 + 24
-    assert len(parsed.sources) == 3 + 1
+    assert len(parsed.images) == 3 + 24 + 12 + 24
+    assert len(parsed.sources) == 3 + 1 + 3
     for image in parsed.images:
         assert image["src"].startswith("data:image/")
         assert len(image["alt"]) > 10
@@ -137,7 +145,9 @@ def test_a_page_is_whole_self_contained_and_described(page):
     links = [attrs.get("href", "") for _, attrs in parsed.attributes]
     assert {link for link in links if link} == {"data:,"}
     assert not re.search(r"https?:|url\(|@import|<script|javascript", page)
-    for image in [image["src"] for image in parsed.images[:2]] + [source["srcset"] for source in parsed.sources]:
+    drawings = [image["src"] for image in parsed.images if image["src"].startswith("data:image/svg")]
+    assert len(drawings) == 3
+    for image in drawings + [source["srcset"] for source in parsed.sources]:
         svg = svg_of(image)
         assert set(re.findall(r"https?://[^\"<> ]+", svg)) <= {
             "http://www.w3.org/2000/svg",
@@ -153,6 +163,8 @@ def test_the_parts_stand_in_their_order(page):
         "Confusion matrix",
         "Class by class",
         "Most confident mistakes",
+        "Least sure cases",
+        "Calibration",
         "A look at the test images",
         "Model",
         "Configuration",
@@ -204,6 +216,9 @@ def test_light_dark_and_phones_are_served(page):
         "(max-width: 40rem) and (prefers-color-scheme: dark)",
         "(max-width: 40rem)",
         "(prefers-color-scheme: dark)",
+        "(prefers-color-scheme: dark)",
+        "(max-width: 40rem) and (prefers-color-scheme: dark)",
+        "(max-width: 40rem)",
         "(prefers-color-scheme: dark)",
     ]
     light, dark = (svg_of(image) for image in (Page(page).images[0]["src"], Page(page).sources[2]["srcset"]))
@@ -258,14 +273,14 @@ def test_a_result_without_mistakes_says_so():
     parsed = Page(make_report(data, predictions=np.eye(3)[test.y]).html())
     assert "No mistakes: all 12 test images are right." in parsed.texts["p"]
     assert parsed.images[0]["alt"] == "Confusion matrix: 12 of 12 right."
-    assert sum("rightly predicted with 100.0\u00a0%" in image["alt"] for image in parsed.images) == 12
+    assert sum(image["alt"].endswith("rightly predicted with 100.0\u00a0%") for image in parsed.images) == 12
 
 
 def test_samples_that_are_no_images_have_no_pictures():
     data = Dataset("table", np.random.default_rng(0).random((30, 5)), np.arange(30) % 3, ("a", "b", "c"))
     parsed = Page(make_report(data).html())
     assert "samples of 5 numbers from table" in parsed.texts["p"][0]
-    assert len(parsed.images) == 1
+    assert len(parsed.images) == 2
     assert "A look at the test images" not in parsed.texts["h2"]
 
 
@@ -578,6 +593,125 @@ def test_figures_hold_ink_and_leave_matplotlib_as_it_was(digits):
     assert svg.count(figures.LIGHT.blue) >= 10
     width, height = (float(number) for number in re.search(r'width="([\d.]+)pt" height="([\d.]+)pt"', svg).groups())
     assert (expected.width, expected.height) == (round(width * 4 / 3), round(height * 4 / 3))
+
+
+# How sure it is, and what it sees --------------------------------------------------------------------------------
+
+
+def test_the_calibration_is_scikit_learns(digits):
+    right = digits.test.y == digits.predictions.argmax(1)
+    found = digits.result.calibration
+    accuracy, confidence = calibration_curve(right, digits.predictions.max(1), n_bins=10)
+    full = found.counts > 0
+    assert found.accuracy[full] == pytest.approx(accuracy)
+    assert found.confidence[full] == pytest.approx(confidence)
+    assert found.counts.sum() == len(right)
+    assert found.error == pytest.approx((found.counts[full] * abs(accuracy - confidence)).sum() / len(right))
+    assert found.mean_accuracy == pytest.approx(right.mean())
+    assert found.mean_confidence == pytest.approx(digits.predictions.max(1).mean())
+
+
+def test_the_calibration_error_worked_by_hand():
+    # 0.2 and below: 1 of 2 right at a mean of 0.15; up to 0.9: 3 of 4 right at 0.9. 2/6 · 0.35 + 4/6 · 0.15 = 13/60.
+    found = calibrate(np.array([0.2, 0.1001, 0.9, 0.9, 0.9, 0.9]), np.array([1, 0, 1, 1, 1, 0], bool))
+    assert found.counts.tolist() == [0, 2, 0, 0, 0, 0, 0, 0, 4, 0]
+    assert found.error == pytest.approx(13 / 60, abs=1e-4)
+    assert calibrate(np.ones(5), np.ones(5, bool)).error == 0
+
+
+def test_the_least_sure_cases_come_first(digits, page):
+    ordered = np.sort(digits.predictions, axis=1)
+    margins = ordered[:, -1] - ordered[:, -2]
+    expected = np.argsort(margins, kind="stable")[:12]
+    assert digits.result.least_sure[:12].tolist() == expected.tolist()
+    grid = page[page.index("<h2>Least sure") : page.index("<h2>Calibration")]
+    first = expected[0]
+    order = np.argsort(-digits.predictions[first])[:2]
+    shares = ", ".join(f"{number}: {100 * digits.predictions[first, number]:.1f}\u00a0%" for number in order)
+    assert re.findall(r'<span class="quiet">(.*?)</span>', grid)[0] == shares
+    assert grid.count("<li>") == 12
+
+
+def small_network():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 8, 2), nn.ReLU(inplace=True), nn.Flatten(),
+        nn.Linear(32, 10), nn.Softmax(1),
+    )  # fmt: skip
+
+
+def test_the_last_hidden_layer_is_what_comes_into_the_last_weights(digits):
+    network = small_network().train()
+    hooks = sum(len(part._forward_pre_hooks) for part in network.modules())
+    x = digits.test.x[:40]
+    hidden = last_hidden(network, x)
+    expected = network[:6](torch.tensor(x).movedim(-1, 1) / 255)
+    assert hidden.layer == "6"
+    assert hidden.values == pytest.approx(expected.detach().numpy(), abs=1e-6)
+    assert network.training
+    assert sum(len(part._forward_pre_hooks) for part in network.modules()) == hooks
+    assert last_hidden(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), x) is None
+
+
+def test_the_maps_are_scikit_learns_and_mark_the_mistakes(digits):
+    network = small_network()
+    found = embed(network, digits.test.x[:60], digits.test.y[:60], seed=0)
+    both = PCA(2, random_state=0).fit(found.hidden.values)
+    assert np.abs(found.maps["PCA"]) == pytest.approx(np.abs(both.transform(found.hidden.values)), abs=1e-4)
+    assert found.kept == pytest.approx(both.explained_variance_ratio_.sum(), rel=1e-4)
+    distances = np.linalg.norm(found.hidden.values[:, None] - found.hidden.values, axis=2) + 1e9 * np.eye(60)
+    labels = digits.test.y[:60]
+    assert found.alike == pytest.approx((labels[distances.argmin(1)] == labels).mean())
+    again = embed(network, digits.test.x[:60], labels, seed=0)
+    assert (again.maps["t-SNE"] == found.maps["t-SNE"]).all()
+    for stacked in (False, True):
+        figure = drawn(lambda theme, stacked=stacked: draw_embedding(found, digits.result, theme, stacked))
+        wrong = np.isin(found.chosen, digits.result.mistakes).sum()
+        assert [len(axes.collections[-1].get_offsets()) for axes in figure.axes] == [wrong, wrong]
+        assert sum(len(dots.get_offsets()) for dots in figure.axes[0].collections[:-1]) == 60
+        assert overlaps(figure) == []
+        assert (
+            overlaps(drawn(lambda theme, stacked=stacked: draw_calibration(digits.result.calibration, theme, stacked)))
+            == []
+        )
+
+
+def test_a_network_is_looked_into_and_left_as_it_was(digits):
+    data, network = digits.data, small_network()
+    test = Dataset("few", digits.test.x[:40], digits.test.y[:40], digits.test.class_names)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    text = Report("Seen", data, test, digits.predictions[:40], seed=0, network=network).html()
+    parsed = Page(text)
+    assert {"Map of the last hidden layer", "What it sees"} <= set(parsed.texts["h2"])
+    assert parsed.texts["h3"] == ["Filters", "Feature maps", "Receptive field", "Where it looks"]
+    assert "Left out" not in text
+    assert sum("Grad-CAM: " in image["alt"] for image in parsed.images) >= 4
+    assert all(len(image["alt"]) > 10 for image in parsed.images)
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_network_that_cannot_be_looked_into_still_gets_its_report(digits):
+    class Broken(nn.Module):
+        def forward(self, x):
+            raise ValueError("<no> way")
+
+    text = make_report(make_images("ab"), network=Broken()).html()
+    parsed = Page(text)
+    assert text.count("Left out: ") >= 4
+    assert "<no>" not in text
+    assert "What it sees" in parsed.texts["h2"]
+
+
+@pytest.mark.parametrize("found", [(), (Finding("dead ReLUs", "critical", "conv<1>", "80 %", 0.8, 0.5, "so", "do"),)])
+def test_the_findings_of_a_diagnosis_stand_first(found):
+    parsed = Page(make_report(make_images("ab"), findings=Findings(found, Record(layers=["conv"]))).html())
+    assert parsed.texts["h2"][0] == "Diagnosis"
+    if found:
+        assert parsed.texts["h3"] == ["Critical dead ReLUs in conv<1>"]
+        assert {"80 %", "so", "do"} <= set(parsed.texts["td"])
+    else:
+        assert parsed.texts["section"][0].strip().startswith("Diagnosis\nNothing was found to be wrong.")
 
 
 # Its images -------------------------------------------------------------------------------------------------------

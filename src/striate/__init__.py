@@ -30,6 +30,7 @@ _MODULES = (
     "regularizers",
     "report",
     "schedules",
+    "see",
     "sources",
     "track",
     "train",
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from striate import regularizers as regularizers
     from striate import report as report
     from striate import schedules as schedules
+    from striate import see as see
     from striate import sources as sources
     from striate import track as track
     from striate import train as train

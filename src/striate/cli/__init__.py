@@ -12,10 +12,12 @@ import typer
 
 from striate import __version__
 from striate.cli.budget import budget
+from striate.cli.diagnose import diagnose
 from striate.cli.errors import Group
 from striate.cli.look import compare, explain, memory, neuron, summary
 from striate.cli.panels import Command
 from striate.cli.runs import runs
+from striate.cli.see import see
 from striate.cli.sweep import sweep
 from striate.cli.train import train
 from striate.cli.use import evaluate, predict
@@ -48,7 +50,8 @@ def start(
     """
 
 
-for command in (train, sweep, evaluate, predict, summary, explain, compare, memory, budget, neuron, runs):
+_COMMANDS = (train, sweep, evaluate, predict, see, diagnose, summary, explain, compare, memory, budget, neuron, runs)
+for command in _COMMANDS:
     app.command(cls=Command)(command)
 
 

@@ -31,6 +31,7 @@ from striate.data import Dataset, augment, first_batch_picture
 from striate.distributed import World, is_sharded, joined, whole_state, world
 from striate.errors import ArgumentError, DataError, LostProcessError
 from striate.models import Model
+from striate.see.diagnosis import RECORD_FILE, Diagnosis, Findings, Record, find
 from striate.sources.functions import absolute, is_function
 from striate.track import Run, create_run, open_run, tracker
 from striate.train import Checkpoint, TimeBudget, Tracking, Trainer
@@ -135,15 +136,17 @@ def _fit(
     if first and recipe.finding is not None:
         recipe.finding.save_picture(run.folder / "learning_rate.png")
         _files.write_text(run.folder / _FINDING, json.dumps(asdict(recipe.finding)))
-    stopwatch = _Stopwatch()
+    stopwatch, diagnosis = _Stopwatch(), Diagnosis()
     limits = [TimeBudget(plan.minutes)] if plan.minutes else []
     history = trainer.fit(
         **recipe.data(parts),
         # The average comes first: what the others see, keep and write are its weights.
-        callbacks=[*recipe.callbacks(), CSVLogger(run.history_file), stopwatch, tracking, *limits],
+        callbacks=[*recipe.callbacks(), CSVLogger(run.history_file), stopwatch, diagnosis, tracking, *limits],
         checkpoint=Checkpoint(run.folder / _CHECKPOINTS),
         resume=True,
     )
+    if first:
+        _files.write_text(run.folder / RECORD_FILE, diagnosis.record.to_json())
     return history.history, stopwatch.seconds
 
 
@@ -175,6 +178,8 @@ def _finish(
         config=config,
         capacity=_capacity(model, parts.train),
         finding=_finding(run),
+        network=model,
+        findings=_findings(run),
     )
     report.write(run.report_file)
     result = report.result
@@ -219,6 +224,12 @@ def _finding(run: Run) -> RateFinding | None:
     """How the run's learning rate was found, if it was."""
     path = run.folder / _FINDING
     return RateFinding(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def _findings(run: Run) -> Findings | None:
+    """What a diagnosis of the run's training found, if it has one."""
+    path = run.folder / RECORD_FILE
+    return find(Record.from_json(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 class _Stopwatch(Callback):

@@ -25,6 +25,7 @@ from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from striate.report.results import Classification, Regression
+from striate.see.style import Drawn
 from striate.train.rate_finder import RateFinding
 
 MOST_CLASSES = 40  # a matrix of more cells has no readable numbers
@@ -86,7 +87,7 @@ def learning_curves(history: Mapping[str, Sequence[Any]]) -> Picture | None:
         if f"val_{name}" in history:
             ends.append(f"validation {_ends(history[f'val_{name}'], name)}")
         parts.append(f"{_title(name)}: {', '.join(ends)}.")
-    return _picture(
+    return picture(
         " ".join(parts),
         lambda theme: draw_curves(history, theme, stacked=False),
         lambda theme: draw_curves(history, theme, stacked=True),
@@ -101,14 +102,14 @@ def confusion(result: Classification) -> Picture:
         worst = result.confusions[0]
         alt += f"; most confused: {names[worst.actual]} taken for {names[worst.predicted]}, {_times(worst.times)}"
     if len(result.class_names) <= MOST_CLASSES:
-        return _picture(f"Confusion matrix: {alt}.", lambda theme: draw_matrix(result, theme))
-    return _picture(f"Most confused pairs of classes: {alt}.", lambda theme: draw_pairs(result, theme))
+        return picture(f"Confusion matrix: {alt}.", lambda theme: draw_matrix(result, theme))
+    return picture(f"Most confused pairs of classes: {alt}.", lambda theme: draw_pairs(result, theme))
 
 
 def residuals(result: Regression) -> Picture:
     """Predictions against true values, and how far they are off."""
     off = result.residuals
-    return _picture(
+    return picture(
         f"Predicted against true values of {len(off):,} samples: true from {_number(result.actual.min())} to "
         f"{_number(result.actual.max())}, predicted from {_number(result.predicted.min())} to "
         f"{_number(result.predicted.max())}. Predicted minus true: mean {_number(off.mean())}, half of all from "
@@ -120,14 +121,19 @@ def residuals(result: Regression) -> Picture:
 
 def range_test(finding: RateFinding) -> Picture:
     """The loss over the learning rate, with the rate that was taken from it."""
-    return _picture(finding.text(), lambda theme: draw_range_test(finding, theme))
+    return picture(finding.text(), lambda theme: draw_range_test(finding, theme))
+
+
+def of_network(drawn: Drawn) -> Picture:
+    """A picture of what a network does, as `striate.see` draws it."""
+    return picture(drawn.alt, lambda theme: drawn.draw("dark" if theme is DARK else "light"))
 
 
 def draw_curves(history: Mapping[str, Sequence[Any]], theme: Theme, stacked: bool) -> Figure:
     """One panel for the loss, one for the first metric."""
     names = _curve_names(history)
-    figure, panels = _panels(len(names), stacked)
-    for axes, name in zip(panels, names, strict=True):
+    figure, grid = panels(len(names), stacked)
+    for axes, name in zip(grid, names, strict=True):
         epochs = np.arange(1, len(history[name]) + 1)
         marker = "o" if len(epochs) <= 30 else ""
         axes.plot(epochs, history[name], color=theme.orange, linestyle=(0, (4, 1.5)), label="training", marker=marker)
@@ -139,7 +145,7 @@ def draw_curves(history: Mapping[str, Sequence[Any]], theme: Theme, stacked: boo
         if _is_share(name):
             axes.yaxis.set_major_formatter(PercentFormatter(1, symbol="\u00a0%"))
         axes.grid(axis="y")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, borderpad=0)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, borderpad=0)
     return figure
 
 
@@ -173,7 +179,7 @@ def draw_matrix(result: Classification, theme: Theme) -> Figure:
             va="center_baseline",
         )
     axes.set(xlim=(0, size), ylim=(size, 0), xlabel="predicted class", ylabel="true class")
-    labels = [_label(name, number) for number, name in enumerate(result.class_names)]
+    labels = [shorter(name, number) for number, name in enumerate(result.class_names)]
     label_size = min(9.0, 72 * cell * 0.62)
     fits = max(TextPath((0, 0), label, size=label_size).get_extents().width for label in labels) < 72 * cell * 0.9
     middles = np.arange(size) + 0.5
@@ -191,7 +197,8 @@ def draw_pairs(result: Classification, theme: Theme) -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     names = result.class_names
     labels = [
-        f"{_label(names[pair.actual], pair.actual)} → {_label(names[pair.predicted], pair.predicted)}" for pair in pairs
+        f"{shorter(names[pair.actual], pair.actual)} → {shorter(names[pair.predicted], pair.predicted)}"
+        for pair in pairs
     ]
     bars = axes.barh(range(len(pairs)), [pair.times for pair in pairs], height=0.6, color=theme.orange)
     axes.bar_label(bars, [f"{pair.times:,}" for pair in pairs], padding=3)
@@ -204,7 +211,7 @@ def draw_pairs(result: Classification, theme: Theme) -> Figure:
 
 def draw_residuals(result: Regression, theme: Theme, stacked: bool) -> Figure:
     """Predicted against true with the line where they are equal, and a histogram of the differences."""
-    figure, (against, histogram) = _panels(2, stacked)
+    figure, (against, histogram) = panels(2, stacked)
     # Thousands of dots are kept as pixels: as outlines they would make a report of megabytes.
     against.scatter(result.actual, result.predicted, s=9, color=theme.blue, alpha=0.5, lw=0, rasterized=True)
     ends = [min(result.actual.min(), result.predicted.min()), max(result.actual.max(), result.predicted.max())]
@@ -223,7 +230,7 @@ def draw_residuals(result: Regression, theme: Theme, stacked: bool) -> Figure:
 
 def draw_range_test(finding: RateFinding, theme: Theme) -> Figure:
     """The smoothed loss of each step; where the loss runs away it leaves the picture."""
-    figure, (axes,) = _panels(1, stacked=False)
+    figure, (axes,) = panels(1, stacked=False)
     rate, lowest, first = finding.suggestion, min(finding.losses), finding.losses[0]
     axes.plot(finding.rates, finding.losses, color=theme.blue)
     axes.plot(rate, finding.losses[finding.rates.index(rate)], "o", color=theme.orange, markersize=6)
@@ -256,7 +263,8 @@ def shows_whole(name: str) -> bool:
     return len(name) <= _LONGEST_NAME and _drawable(name)
 
 
-def _picture(alt: str, draw: Draw, draw_narrow: Draw | None = None) -> Picture:
+def picture(alt: str, draw: Draw, draw_narrow: Draw | None = None) -> Picture:
+    """A figure in all its variants; what is drawn for phones need not scroll there."""
     light = to_svg(draw, LIGHT)
     variants = [(_DARK, to_svg(draw, DARK))]
     if draw_narrow:
@@ -311,7 +319,7 @@ def _settings(theme: Theme) -> dict[str, Any]:
     }
 
 
-def _panels(count: int, stacked: bool) -> tuple[Figure, list[Axes]]:
+def panels(count: int, stacked: bool) -> tuple[Figure, list[Axes]]:
     """Panels side by side, or one above the other for phones."""
     size = (3.8, 2.5 * count) if stacked else (4.5 * count, 2.9)
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(hspace=0.08, wspace=0.06))
@@ -362,7 +370,8 @@ def _drawable(name: str) -> bool:
     return bool(name.strip()) and name.isprintable() and all(font.get_char_index(ord(letter)) for letter in name)
 
 
-def _label(name: str, number: int) -> str:
+def shorter(name: str, number: int) -> str:
+    """A class name that fits into a figure."""
     if shows_whole(name):
         return name
     return f"#{number} {name[: _LONGEST_NAME - 6].rstrip()}…" if _drawable(name) else f"#{number}"

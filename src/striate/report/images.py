@@ -35,10 +35,11 @@ def thumbnails(x: Any, chosen: np.ndarray) -> list[Thumbnail]:
     if images.dtype != np.uint8:
         low, high = float(images.min()), float(images.max())
         images = np.rint((images.astype(np.float64) - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
-    return [_thumbnail(pixels) for pixels in images]
+    return [thumbnail(pixels) for pixels in images]
 
 
-def _thumbnail(pixels: np.ndarray) -> Thumbnail:
+def thumbnail(pixels: np.ndarray) -> Thumbnail:
+    """One image of bytes, (height, width, 1 or 3)."""
     image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
     image.thumbnail((_LARGEST, _LARGEST), Image.Resampling.LANCZOS)
     output = io.BytesIO()

@@ -11,6 +11,7 @@ import numpy as np
 from striate import metrics
 from striate.data import Dataset
 from striate.errors import DataError, ShapeError
+from striate.report.calibration import Calibration, calibrate
 from striate.shapes import text
 
 
@@ -24,12 +25,34 @@ class Confusion(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Classification:
-    """The class of each test sample, the class that was predicted, and with what probability."""
+    """The class of each test sample, and the probabilities that were predicted, one row for each sample."""
 
     class_names: tuple[str, ...]
     actual: np.ndarray
-    predicted: np.ndarray
-    probability: np.ndarray
+    probabilities: np.ndarray
+
+    @cached_property
+    def predicted(self) -> np.ndarray:
+        """The most probable class of each sample."""
+        # argmax takes the first of equals, so a binary probability of exactly 0.5 is the first class.
+        return self.probabilities.argmax(1)
+
+    @cached_property
+    def probability(self) -> np.ndarray:
+        """Of the predicted classes."""
+        return self.probabilities[np.arange(self.total), self.predicted]
+
+    @cached_property
+    def second(self) -> np.ndarray:
+        """The second most probable class of each sample."""
+        others = self.probabilities.copy()
+        others[np.arange(self.total), self.predicted] = -1
+        return others.argmax(1)
+
+    @cached_property
+    def margin(self) -> np.ndarray:
+        """By how much the probability of the predicted class is above that of the second."""
+        return self.probability - self.probabilities[np.arange(self.total), self.second]
 
     @property
     def total(self) -> int:
@@ -82,6 +105,16 @@ class Classification:
         """The indices of the wrong predictions, the most confident first."""
         wrong = np.flatnonzero(self.actual != self.predicted)
         return wrong[np.argsort(-self.probability[wrong], kind="stable")]
+
+    @cached_property
+    def least_sure(self) -> np.ndarray:
+        """All indices, those with the smallest margin first."""
+        return np.argsort(self.margin, kind="stable")
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """Whether the probabilities say how often the predictions are right."""
+        return calibrate(self.probability, self.actual == self.predicted)
 
     @cached_property
     def confusions(self) -> list[Confusion]:
@@ -276,6 +309,4 @@ def assess(test: Dataset, predictions: Any) -> Result:
         )
     if test.task == "multilabel":
         return MultiLabel(test.class_names, test.y > 0.5, values)
-    # argmax takes the first of equals, so a binary probability of exactly 0.5 is the first class.
-    predicted = values.argmax(1)
-    return Classification(test.class_names, test.y, predicted, values[np.arange(len(values)), predicted])
+    return Classification(test.class_names, test.y, values)

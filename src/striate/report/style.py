@@ -21,6 +21,7 @@ body {
 }
 h1 { margin: 0 0 .75rem; font-size: 2rem; line-height: 1.2; letter-spacing: -.015em; }
 h2 { margin: 0 0 .35rem; font-size: 1.3rem; line-height: 1.3; letter-spacing: -.01em; }
+h3 { margin: 2rem 0 .35rem; font-size: 1.05rem; line-height: 1.35; }
 p { margin: 0 0 1rem; max-width: 44rem; }
 section { margin-top: 4rem; }
 .quiet { color: var(--quiet); }
@@ -52,6 +53,15 @@ tfoot { color: var(--quiet); }
 .grid li { font-size: .875rem; line-height: 1.35; }
 .grid span { display: block; }
 .grid .names { margin-top: .45rem; }
+.looks { grid-template-columns: repeat(auto-fill, minmax(10.5rem, 1fr)); }
+.beside { display: grid; grid-template-columns: 1fr 1fr; gap: .4rem; }
+.beside img { width: 100%; height: auto; }
+.finding { margin-top: 1.5rem; padding-left: 1rem; border-left: 4px solid var(--line); }
+.finding h3 { margin: 0 0 .35rem; }
+.finding .pairs th { width: 8.5rem; }
+.critical { border-color: var(--wrong); }
+.critical b { color: var(--wrong); }
+.warning { border-color: var(--accent); }
 .right { color: var(--accent); }
 .wrong { color: var(--wrong); }
 pre {
@@ -63,7 +73,7 @@ details pre { line-height: 1.6; white-space: pre-wrap; overflow-wrap: anywhere; 
 summary { margin-top: 1rem; width: fit-content; color: var(--accent); cursor: pointer; }
 summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 3px; }
 @media (min-width: 58rem) {
-  .grid { grid-template-columns: repeat(6, 1fr); }
+  .grid:not(.looks) { grid-template-columns: repeat(6, 1fr); }
 }
 @media (max-width: 40rem) {
   body { padding: 2rem 1rem 3rem; }
