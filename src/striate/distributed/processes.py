@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 from collections.abc import Iterator
@@ -191,6 +192,7 @@ def leave() -> None:
     """Part from the other processes."""
     if dist.is_available() and dist.is_initialized():
         _control_groups.clear()
+        gc.collect()  # weights in parts hold the group, whose threads must end before the interpreter does
         dist.destroy_process_group()
 
 

@@ -15,6 +15,7 @@ from striate.see.attribution import (
 )
 from striate.see.classic import Gallery, gallery
 from striate.see.convolution import Convolved, convolve
+from striate.see.diagnosis import Diagnosis, Finding, Findings
 from striate.see.field import Field, receptive_field
 from striate.see.gating import Gates, recurrent
 from striate.see.images import as_batch, to_picture
@@ -33,9 +34,12 @@ __all__ = [
     "Attribution",
     "Attributions",
     "Convolved",
+    "Diagnosis",
     "FeatureMaps",
     "Field",
     "Filters",
+    "Finding",
+    "Findings",
     "Firing",
     "Gallery",
     "Gates",
