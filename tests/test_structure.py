@@ -13,7 +13,7 @@ import striate
 
 SOURCE = Path(striate.__file__).parent
 LEVELS = [
-    {"errors", "shapes", "_registry", "_nested", "_files", "_lazy", "_pictures"},
+    {"errors", "shapes", "_registry", "_nested", "_files", "_lazy", "_pages", "_pictures"},
     {
         "neuron",
         "activations",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
 
+from striate._pages import safe, whole_page
 from striate.report.figures import Picture
 from striate.report.images import Thumbnail
 from striate.report.style import CSS
@@ -14,21 +14,7 @@ _TALL = 20  # rows above which a table scrolls inside itself
 
 def document(title: str, parts: Iterable[str]) -> str:
     """A whole page in one file, which loads nothing and runs no script."""
-    body = "\n".join(parts)
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # The page cannot load anything, whatever a class or file name holds.
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f'<link rel="icon" href="data:,">\n<title>{safe(title)}</title>\n<style>{CSS}</style>\n'
-        f"</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
-
-
-def safe(value: object) -> str:
-    """Text for a page. A file name need not be text: what UTF-8 cannot hold becomes a question mark."""
-    return html.escape(str(value).encode("utf-8", "replace").decode())
+    return whole_page(title, "\n".join(parts), CSS)
 
 
 def section(title: str, intro: str, *parts: str) -> str:

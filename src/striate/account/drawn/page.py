@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Iterator, Sequence
 
+from striate._pages import safe, whole_page
 from striate.account.drawn.diagram import ledger_svg
 from striate.account.drawn.flow import flow
 from striate.account.drawn.style import CSS
@@ -64,20 +64,7 @@ def ledger_page(ledger: Ledger, title: str) -> str:
 
 def document(title: str, body: str) -> str:
     """A whole HTML file."""
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        # The page cannot load anything, whatever a module's name holds.
-        '<meta http-equiv="Content-Security-Policy" '
-        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
-        f'<link rel="icon" href="data:,">\n<title>{safe(title)}</title>\n<style>{CSS}</style>\n'
-        f"</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
-    )
-
-
-def safe(value: object) -> str:
-    """Text for a page."""
-    return html.escape(str(value).encode("utf-8", "replace").decode())
+    return whole_page(title, body, CSS)
 
 
 def section(title: str, intro: str, *parts: str) -> str:
