@@ -43,7 +43,7 @@ class TestSmallNetworks:
     def test_unknown_names(self):
         with pytest.raises(UnknownNameError, match=r"'dense-mnits'\. Did you mean 'dense-mnist'"):
             find("dense-mnits")
-        with pytest.raises(UnknownNameError, match=r"'lenett'\. Did you mean 'lenet'\? Expected a small network"):
+        with pytest.raises(UnknownNameError, match=r"'lenett'\. Did you mean 'lenet' or .*\? Expected a small network"):
             find("lenett")
         with pytest.raises(UnknownNameError, match="Did you mean 'my-run'"):
             find("my-rum", others=["my-run"])
@@ -71,6 +71,31 @@ class TestStriatesOwn:
         assert find(f"{path}:net").ledger().macs == 26 * 26 * 2 * 9
         with pytest.raises(ArgumentError, match=r"has no function 'nett'\. Did you mean 'net'"):
             find(f"{path}:nett")
+
+
+class TestZoo:
+    def test_a_backbone_is_found_by_its_name(self):
+        source = find("resnet18")
+        assert (source.family, source.input_shapes, source.ledger().macs) == ("zoo", [(3, 224, 224)], 1_814_073_344)
+        assert all(parameter.is_meta for parameter in source.module.parameters())
+        assert not source.module.training
+        assert find("lenet5").ledger().parameters == find("lenet", (32, 32, 1)).ledger().parameters == 61_706
+        assert find("lenet").family == "small network"
+
+    def test_other_images_and_classes(self):
+        ledger = find("squeezenet1_1", (1, 64, 48), 7).ledger()
+        assert ledger.total.output_shapes == [(1, 7)]
+        assert ledger.parameters == 1_235_496 - 2 * 9 * 64 - 993 * 513
+        assert ledger.notes == ["Built with in_channels=1; published with 3."]
+
+    @pytest.mark.parametrize("shape", [(64, 64, 3), (28, 28, 1), (64,)])
+    def test_images_with_the_channels_last(self, shape):
+        with pytest.raises(ArgumentError, match="resnet18 takes images with the channels first, such as 3x224x224"):
+            find("resnet18", shape)
+
+    def test_names_that_are_near(self):
+        with pytest.raises(UnknownNameError, match=r"'resnet19'\. Did you mean 'resnet18'.* a backbone"):
+            find("resnet19")
 
 
 class TestLibraries:

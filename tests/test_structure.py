@@ -31,11 +31,12 @@ LEVELS = [
         "distributed",
         "account",
         "track",
+        "zoo",
     },
     {"layers", "callbacks"},
     {"train", "inference", "see"},
     {"models"},
-    {"sources"},
+    {"sources", "transfer", "export", "detection"},
     {"report", "budget"},
     {"cli", "__main__"},
 ]
@@ -99,7 +100,7 @@ def test_nothing_is_pickled():
 
 
 @pytest.mark.parametrize(
-    "module", ["layers", "models", "losses", "metrics", "optimizers", "callbacks", "data", "train"]
+    "module", ["layers", "models", "losses", "metrics", "optimizers", "callbacks", "data", "train", "see"]
 )
 def test_public_classes_say_what_they_are(module):
     module = getattr(striate, module)

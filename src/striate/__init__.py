@@ -18,8 +18,10 @@ _MODULES = (
     "callbacks",
     "constraints",
     "data",
+    "detection",
     "distributed",
     "errors",
+    "export",
     "inference",
     "initializers",
     "layers",
@@ -34,6 +36,8 @@ _MODULES = (
     "sources",
     "track",
     "train",
+    "transfer",
+    "zoo",
 )
 _NAMES = {
     "Input": "striate.layers",
@@ -58,8 +62,10 @@ if TYPE_CHECKING:
     from striate import callbacks as callbacks
     from striate import constraints as constraints
     from striate import data as data
+    from striate import detection as detection
     from striate import distributed as distributed
     from striate import errors as errors
+    from striate import export as export
     from striate import inference as inference
     from striate import initializers as initializers
     from striate import layers as layers
@@ -74,6 +80,8 @@ if TYPE_CHECKING:
     from striate import sources as sources
     from striate import track as track
     from striate import train as train
+    from striate import transfer as transfer
+    from striate import zoo as zoo
     from striate.account import compare as compare
     from striate.account import count as count
     from striate.account import memory as memory

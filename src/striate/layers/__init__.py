@@ -36,6 +36,7 @@ from striate.layers.reshape import Cropping2D, Flatten, Permute, RepeatVector, R
 from striate.layers.separable import DepthwiseConv2D, SeparableConv2D
 from striate.layers.torch_module import wrap
 from striate.layers.wrappers import Bidirectional, TimeDistributed
+from striate.layers.zoo_network import ZooNetwork
 
 __all__ = [
     "ELU",
@@ -104,6 +105,7 @@ __all__ = [
     "TimeDistributed",
     "UpSampling2D",
     "ZeroPadding2D",
+    "ZooNetwork",
     "get",
     "register",
     "wrap",

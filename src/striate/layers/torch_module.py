@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from striate import zoo
 from striate._nested import map_nested
 from striate._registry import snake_case
 from striate.errors import ArgumentError, ShapeError
@@ -59,6 +60,10 @@ def wrap(module: Any, *, data_format: str | None = None, **options: Unpack[Layer
         >>> layer.explain()
         'conv2d: 224 parameters; 7,200 neurons, counted by running Conv2d without values'
     """
+    if isinstance(module, zoo.Backbone) and module.config and data_format != "channels_last":
+        from striate.layers.zoo_network import ZooNetwork  # a kind of Wrapped, below
+
+        return ZooNetwork(module, **options)
     if not isinstance(module, Layer):
         return Wrapped(module, data_format=data_format, **options)
     if data_format or options:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from striate import models
+from striate import models, zoo
 from striate._registry import suggestion
 from striate.errors import SavedModelError, UnknownNameError
 from striate.models import Model, small
@@ -18,7 +18,7 @@ from striate.sources.exported import read_exported
 from striate.sources.functions import is_function, model_from
 from striate.sources.hugging_face import hugging_face_model
 from striate.sources.keras_models import keras_file
-from striate.sources.library import timm_model, torchvision_model
+from striate.sources.library import timm_model, torchvision_model, zoo_model
 from striate.sources.safetensors_header import INDEX, read_header, read_parameters
 from striate.sources.small_networks import names, small_network
 from striate.sources.source import Source, only_shape, sample
@@ -30,8 +30,8 @@ _IMAGE, _CLASSES = (28, 28, 1), 10  # for functions of the user's
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".pkl")
 EXPECTED = (
     "Expected a small network (perceptron, dense, lenet, cnn, rnn), also with a data set's shape (dense-mnist), "
-    "torchvision:NAME, timm:NAME, path.py:function, a .safetensors, .pt2, .onnx or .keras file, or a folder with a "
-    "config.json."
+    "a backbone (`striate zoo` lists them), torchvision:NAME, timm:NAME, path.py:function, a .safetensors, .pt2, .onnx "
+    "or .keras file, or a folder with a config.json."
 )
 
 
@@ -46,6 +46,7 @@ def find(
     | name | what it is |
     |---|---|
     | `lenet`, `dense-mnist`, `cnn-cifar10` | a small network of Striate's |
+    | `resnet18` | a backbone of `striate.zoo`, without weights |
     | `torchvision:resnet50`, `timm:convnext_tiny` | a network of these libraries, without weights |
     | `path.py:function` | what a function of the user's makes |
     | `model.safetensors` | a model that Striate saved; of any other, the parameters |
@@ -70,12 +71,14 @@ def find(
         (101770, 61706)
         >>> find("lenett")
         Traceback (most recent call last):
-        striate.errors.UnknownNameError: Unknown model 'lenett'. Did you mean 'lenet'? ...
+        striate.errors.UnknownNameError: Unknown model 'lenett'. Did you mean 'lenet' or 'lenet5' ...
     """
     shape = None if input_shape is None else tuple(input_shape)
     network = small_network(name, shape, classes)
     if network is not None:
         return of_model(name, "small network", network)
+    if name in zoo.names():
+        return zoo_model(name, shape, classes)
     if is_function(name):
         made = model_from(name, shape or _IMAGE, classes or _CLASSES, rescale=len(shape or _IMAGE) == 3)
         return of_model(name, "function", made)
@@ -89,7 +92,7 @@ def find(
         return hugging_face_model(path, shape)
     if path.is_dir() and any((path / file).is_file() for file in (INDEX, "model.safetensors")):
         return _of_parameters(name, path)
-    known = [*small.names(), *others, *(f"{each}:{rest}" for each in _LIBRARIES if colon)]
+    known = [*small.names(), *zoo.names(), *others, *(f"{each}:{rest}" for each in _LIBRARIES if colon)]
     if path.parent.is_dir():
         known += [str(path.with_name(file.name)) for file in path.parent.iterdir() if path.suffix and file.is_file()]
     near = suggestion(name, known) or suggestion(name, names())

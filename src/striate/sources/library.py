@@ -1,4 +1,4 @@
-"""Models of torchvision and timm: the network without its weights, and the input it was made for."""
+"""Models of the zoo, torchvision and timm: the network without its weights, and the input it was made for."""
 
 from __future__ import annotations
 
@@ -9,12 +9,32 @@ from typing import Any
 import torch
 from torch import nn
 
+from striate import zoo
 from striate._lazy import require
 from striate._registry import suggestion
 from striate.errors import ArgumentError, UnknownNameError
 from striate.sources.source import Source, only_shape, sample
 
 _CLIP = 16  # frames of a video, as the published networks were trained
+
+
+def zoo_model(name: str, input_shape: tuple[int, ...] | None, classes: int | None) -> Source:
+    """One of `striate.zoo.names()`.
+
+    Raises:
+        ArgumentError: the input shape is not that of images, channels first.
+    """
+    own = zoo.card(name).input_shape
+    shape = input_shape or own
+    if len(shape) != 3 or (shape[-1] in (1, 3) and shape[0] > shape[-1]):
+        given = "x".join(map(str, shape))
+        raise ArgumentError(
+            f"{name} takes images with the channels first, such as {'x'.join(map(str, own))}; got {given}."
+        )
+    module, notes = _built(name, lambda: zoo.create(name, num_classes=classes, in_channels=shape[0]))
+    if shape[0] != own[0]:
+        notes += (f"Built with in_channels={shape[0]}; published with {own[0]}.",)
+    return Source(name, "zoo", module, (sample(shape),), notes=notes)
 
 
 def torchvision_model(name: str, input_shape: tuple[int, ...] | None, classes: int | None) -> Source:
@@ -62,6 +82,38 @@ def timm_model(name: str, input_shape: tuple[int, ...] | None, classes: int | No
     module, notes = _built(name, lambda: timm.create_model(name, pretrained=False, **options))
     (shape,) = only_shape(f"timm:{name}", [module.pretrained_cfg["input_size"]], input_shape)
     return Source(f"timm:{name}", "timm", module, (sample(shape),), notes=notes)
+
+
+LIBRARIES = ("torchvision", "timm")
+
+
+def is_library(name: str) -> bool:
+    """Whether a model's name is of the form `torchvision:NAME` or `timm:NAME`."""
+    return name.partition(":")[0] in LIBRARIES and ":" in name
+
+
+def library_module(name: str, classes: int) -> nn.Module:
+    """A network of torchvision or timm with fresh weights, to be trained: it gives one score for each class.
+
+    Args:
+        name: `torchvision:NAME` or `timm:NAME`.
+        classes: how many.
+
+    Raises:
+        MissingExtraError: the library is not installed.
+        UnknownNameError: it has no such model.
+        ArgumentError: the model takes no number of classes, or cannot be built.
+    """
+    library, _, model = name.partition(":")
+    package: Any = require(library, extra="zoo")
+    _check(library, model, (package.models if library == "torchvision" else package).list_models())
+    try:
+        if library == "timm":
+            return package.create_model(model, pretrained=False, num_classes=classes)
+        options = {"aux_logits": False, "init_weights": True} if model in ("googlenet", "inception_v3") else {}
+        return package.models.get_model(model, weights=None, num_classes=classes, **options)
+    except Exception as error:
+        raise ArgumentError(f"{name} cannot be built: {type(error).__name__}: {error}") from error
 
 
 def _check(library: str, name: str, known: list[str]) -> None:
