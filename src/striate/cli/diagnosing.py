@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import io
 import shutil
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 
 import numpy as np
 import torch
 import typer
 
 from striate.callbacks import Callback, Logs
-from striate.cli import reading
+from striate.cli import reading, screen
 from striate.cli.drawing import check_path
-from striate.cli.options import sizes
+from striate.cli.networks import image_size, make_model
 from striate.cli.plan import Plan, plan_of
 from striate.cli.reading import Parts
 from striate.cli.recipe import Recipe, choose
-from striate.cli.trained import make_model, open_trained, outputs_of
-from striate.errors import DataError
+from striate.cli.trained import open_trained, outputs_of
+from striate.errors import DataError, NonFiniteError
 from striate.see.diagnosis import RECORD_FILE, Diagnosis, Record, find
 from striate.see.diagnosis.labels import error_of
 from striate.see.diagnosis.record import finite
@@ -59,12 +59,16 @@ def _measure_again(run: Run, runs_folder: str) -> Record:
         raise DataError(f"{plan.data} has another number of samples than when {run.name!r} was trained.")
     torch.manual_seed(plan.seed)
     with redirect_stdout(io.StringIO()):  # what was chosen was told when it was trained
-        model = make_model(plan.model, parts.train)
+        model = make_model(plan, parts.train)
         outputs = outputs_of(plan.model, Trainer(model, device=plan.device), parts.train)
         recipe = choose(plan, parts, model, outputs)
     diagnosis = Diagnosis()
     data = recipe.data(parts) | {"validation_data": None}
-    Trainer(model, **recipe.settings(), device=plan.device).fit(**data, verbose=0, callbacks=[diagnosis, _Stop()])
+    if recipe.transfer is not None:
+        recipe.transfer.fit_head(parts.train, plan.device)
+    # What is no number is in the record, and a finding.
+    with screen.waiting_bar("Taking the first steps again"), suppress(NonFiniteError):
+        recipe.trainer(model).fit(**data, verbose=0, callbacks=[diagnosis, _Stop()])
     record = diagnosis.record
     history = run.history
     record.epochs = [finite(dict(zip(history, row, strict=True))) for row in zip(*history.values(), strict=True)]
@@ -73,8 +77,7 @@ def _measure_again(run: Run, runs_folder: str) -> Record:
 
 
 def _parts(plan: Plan) -> Parts:
-    size = None if plan.image_size is None else sizes(plan.image_size, "--image-size")
-    everything = reading.read(plan.data, size, columns=plan.columns)
+    everything = reading.read(plan.data, image_size(plan), columns=plan.columns)
     return reading.split(everything, plan.test_fraction, plan.seed, plan.validation_fraction)
 
 

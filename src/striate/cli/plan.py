@@ -20,6 +20,8 @@ class Plan:
 
     data: str
     model: str = "cnn"
+    weights: str | None = None
+    fine_tune: str = "gradual"
     epochs: int | Literal["auto"] | None = None
     batch_size: int | Literal["auto"] | None = None
     learning_rate: float | Literal["auto"] | None = None
@@ -50,6 +52,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.balance is not None:
             one_of(self.balance, ("weights", "sampling"), "--balance")
+        one_of(self.fine_tune, ("gradual", "all", "none"), "--fine-tune")
 
     @property
     def services(self) -> list[str]:

@@ -12,9 +12,11 @@ import numpy as np
 from striate import losses, optimizers
 from striate.callbacks import Callback, EarlyStopping
 from striate.cli.augmenting import choose_augmentation, mixes_labels
+from striate.cli.networks import is_ours
 from striate.cli.plan import Plan
 from striate.cli.reading import Parts
 from striate.cli.trained import Outputs
+from striate.cli.transferring import RATE, Transfer, choose_transfer
 from striate.data import Dataset
 from striate.data.augment import Pipeline
 from striate.distributed import world
@@ -22,7 +24,6 @@ from striate.errors import ArgumentError
 from striate.losses import Loss
 from striate.models import Model
 from striate.schedules import OneCycle, WarmUp
-from striate.sources.functions import is_function
 from striate.train import AveragedWeights, Trainer, UntilConverged
 from striate.train.fitting import fitting_batch_size, free_bytes
 from striate.train.policy import Choice, choose_device
@@ -31,6 +32,7 @@ from striate.train.rate_finder import RateFinding, find_learning_rate
 _FEW = 10_000  # training samples
 _STEPS = 1_200
 _EPOCHS = (6, 50)  # at least, at most
+_FINE_TUNED_EPOCHS = 6
 _UNTIL_CONVERGED = 500  # epochs, which are not reached
 _LARGEST_BATCH = 1024
 _LEAST_STEPS = 20  # of an epoch, with a batch size that memory decides
@@ -54,6 +56,7 @@ class Recipe:
         augmentation: what is done to training images.
         averaged: how many steps the average of the weights remembers; None without one.
         finding: how the learning rate was found, if it was.
+        transfer: what is done to a pretrained backbone; None without one.
     """
 
     plan: Plan
@@ -66,6 +69,19 @@ class Recipe:
     augmentation: Pipeline
     averaged: int | None
     finding: RateFinding | None = None
+    transfer: Transfer | None = None
+
+    def trainer(self, model: Model) -> Trainer:
+        """What trains the model."""
+        plan = self.plan
+        return Trainer(
+            model,
+            **self.settings(),
+            device=plan.device,
+            shard=plan.shard,
+            sync_batch_norm=plan.sync_batch_norm,
+            rate_scales=self.transfer.rate_scales() if self.transfer else None,
+        )
 
     def settings(self) -> dict[str, Any]:
         """What a model is compiled with."""
@@ -99,6 +115,7 @@ class Recipe:
     def callbacks(self) -> list[Callback]:
         """What averages the weights and ends the training, in the order in which they must be called."""
         chosen: list[Callback] = [AveragedWeights(1 - 1 / self.averaged)] if self.averaged else []
+        chosen += self.transfer.callbacks() if self.transfer else []
         patience = self.plan.patience
         if self.plan.epochs == "auto":
             chosen.append(UntilConverged(patience=patience or _PATIENCE))
@@ -118,11 +135,10 @@ def choose(plan: Plan, parts: Parts, model: Model, outputs: Outputs) -> Recipe:
     steps = math.ceil(len(train) / batch_size)
     epochs, why_epochs = _epochs(plan, len(train), batch_size)
     known = None if plan.epochs == "auto" else epochs
+    transfer = choose_transfer(plan, model, _FINE_TUNED_EPOCHS if known is None else known)
     augmentation = choose_augmentation(plan.augment, task, train.x.shape[1:], known)
     _check(plan, parts, mixes_labels(augmentation))
     loss = choose_loss(plan, task, outputs, mixes_labels(augmentation))
-    print(Choice("batch size", str(batch_size), why_batch))
-    print(Choice("epochs", "until converged" if known is None else str(epochs), why_epochs))
     rate, why_rate, finding = _learning_rate(plan, model, train, loss, batch_size)
     if known is None:
         schedule: Any = WarmUp(rate, steps)
@@ -130,9 +146,16 @@ def choose(plan: Plan, parts: Parts, model: Model, outputs: Outputs) -> Recipe:
     else:
         schedule = OneCycle(rate, epochs * steps)
         shape = "the top of one cycle, which ends near 0"
-    print(Choice("learning rate", f"{rate:g}", f"{why_rate}; {shape}"))
     averaged = _averaged(plan, epochs, steps)
-    for choice in _others(plan, augmentation, averaged):
+    choices = [
+        Choice("batch size", str(batch_size), why_batch),
+        Choice("epochs", "until converged" if known is None else str(epochs), why_epochs),
+        Choice("learning rate", f"{rate:g}", f"{why_rate}; {shape}"),
+        *_others(plan, augmentation, averaged),
+    ]
+    if transfer is not None:
+        choices = [*(choices if transfer.fine_tune != "none" else ()), *transfer.choices()]
+    for choice in choices:
         print(choice)
     return Recipe(
         plan=plan,
@@ -145,6 +168,7 @@ def choose(plan: Plan, parts: Parts, model: Model, outputs: Outputs) -> Recipe:
         augmentation=augmentation,
         averaged=averaged,
         finding=finding,
+        transfer=transfer,
     )
 
 
@@ -170,7 +194,7 @@ def choose_loss(plan: Plan, task: str, outputs: Outputs, mixed: bool) -> Loss:
         return losses.MeanSquaredError()
     if task == "multilabel":
         return losses.BinaryCrossentropy(outputs == "label_scores", smoothing)
-    if task == "binary" and not is_function(plan.model):  # whose one output is the second class's probability
+    if task == "binary" and is_ours(plan.model):  # whose one output is the second class's probability
         return losses.BinaryCrossentropy(label_smoothing=smoothing)
     kind = losses.CategoricalCrossentropy if mixed else losses.SparseCategoricalCrossentropy
     return kind(from_logits=outputs == "scores", label_smoothing=smoothing)
@@ -237,6 +261,8 @@ def _epochs(plan: Plan, samples: int, batch_size: int) -> tuple[int, str]:
         return _UNTIL_CONVERGED, "until the validation loss no longer falls; the best weights are kept"
     if plan.epochs is not None:
         return plan.epochs, "as asked"
+    if plan.weights is not None:
+        return _FINE_TUNED_EPOCHS, "enough for weights that are good already"
     epochs = usual_epochs(samples, batch_size)
     steps = epochs * math.ceil(samples / batch_size)
     return epochs, f"{steps:,} steps; small networks need about {_STEPS:,}, in {_EPOCHS[0]} epochs or more"
@@ -249,6 +275,8 @@ def _learning_rate(
     if plan.learning_rate is None:
         if plan.epochs == "auto":
             return own, f"the usual rate of {plan.optimizer}", None
+        if plan.weights is not None:
+            return RATE * own, f"{RATE:g} times the usual rate of {plan.optimizer}: the weights are good already", None
         return usual_rate(plan.optimizer), f"three times the usual rate of {plan.optimizer}", None
     if plan.learning_rate != "auto":
         return plan.learning_rate, "as asked", None

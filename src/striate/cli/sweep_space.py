@@ -8,7 +8,7 @@ from typing import Any
 
 from striate import optimizers
 from striate._registry import suggestion
-from striate.cli.trained import check_name
+from striate.cli.networks import check_name
 from striate.data import Dataset
 from striate.errors import ArgumentError, ShapeError
 from striate.models import small

@@ -27,11 +27,12 @@ from striate.callbacks import Callback, CSVLogger, Logs
 from striate.cli import reading, screen, sweep_space, training
 from striate.cli.errors import INTERRUPTED
 from striate.cli.listing import text
+from striate.cli.networks import make_model
 from striate.cli.options import sizes
 from striate.cli.plan import Plan
 from striate.cli.reading import Parts
 from striate.cli.recipe import choose, choose_metrics, usual_batch_size, usual_epochs, usual_rate
-from striate.cli.trained import make_model, outputs_of, save
+from striate.cli.trained import outputs_of, save
 from striate.errors import DataError, StriateError, TrainingError, UnknownNameError
 from striate.track import Run, create_run, new_folder
 from striate.train import Trainer
@@ -213,14 +214,14 @@ def _name(trial: Trial) -> str:
 def _train(trial: Trial, plan: Plan, parts: Parts, metric: str) -> Logs:
     """One run, as `striate train` makes it from the same settings, but judged on the validation data alone."""
     torch.manual_seed(plan.seed)
-    model = make_model(plan.model, parts.train)
+    model = make_model(plan, parts.train)
     outputs = outputs_of(plan.model, Trainer(model, device=plan.device), parts.train)
     with contextlib.redirect_stdout(io.StringIO()):  # the reasons are those of one training
         recipe = choose(plan, parts, model, outputs)
     model.compile(**recipe.settings())
     run = create_run(_name(trial), training.configuration(recipe, parts, model, outputs), plan.runs_folder)
     begin = time.perf_counter()
-    history = Trainer(model, **recipe.settings(), device=plan.device).fit(
+    history = recipe.trainer(model).fit(
         **recipe.data(parts),
         verbose=0,
         callbacks=[*recipe.callbacks(), CSVLogger(run.history_file), _Pruning(trial, metric, run)],

@@ -29,12 +29,21 @@ def train(
     model: Annotated[
         str,
         typer.Option(
-            help="A small network (perceptron, dense, lenet, cnn, rnn), or path.py:function. The function takes the "
+            help="A small network (perceptron, dense, lenet, cnn, rnn), a backbone that `striate zoo` lists, "
+            "torchvision:NAME, timm:NAME, or path.py:function. The function takes the "
             "shape of one sample (height, width, channels) and the number of classes, or nothing. It returns a Striate "
             "model, which is fed pixels from 0 to 255, or a torch module, which is fed images channels-first, from 0 "
             "to 1; either gives one probability or score for each class."
         ),
     ] = Plan.model,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            help="Begin with published weights of a backbone: imagenet, or a .pth, .safetensors or .onnx file. A "
+            "linear layer is fitted to their features first; then the network is fine-tuned.",
+            show_default="fresh weights",
+        ),
+    ] = Plan.weights,
     epochs: Annotated[
         Any,
         typer.Option(
@@ -108,6 +117,15 @@ def train(
             min=0, max=1, help="The share of each label that is spread over all classes.", rich_help_panel=_RECIPE
         ),
     ] = Plan.label_smoothing,
+    fine_tune: Annotated[
+        str,
+        typer.Option(
+            metavar="HOW",
+            help="With --weights: gradual thaws the network from its head down in the first half of the epochs; all "
+            "trains it all from the beginning; none keeps the fitted linear layer on frozen features.",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = Plan.fine_tune,
     average: Annotated[
         bool,
         typer.Option(

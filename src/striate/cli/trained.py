@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import save as tensors_to_bytes
 
 from striate import _files, activations, models, sources
 from striate.cli.augmenting import changes_when_tested
+from striate.cli.networks import from_elsewhere, is_ours
 from striate.cli.options import sizes
 from striate.data import Dataset
 from striate.errors import (
@@ -27,10 +27,9 @@ from striate.errors import (
     UnknownNameError,
     WeightKeysError,
 )
-from striate.models import Model, small
+from striate.models import Model
 from striate.shapes import text
 from striate.sources import Source, small_networks
-from striate.sources.functions import find, is_function, model_from
 from striate.track import Run, list_runs, open_run
 from striate.train import Trainer, predict_augmented
 from striate.train.augmented_prediction import Change
@@ -68,32 +67,6 @@ class Trained:
         return predict(Trainer(self.model), x, self.config["outputs"], changes_when_tested(self.config))
 
 
-def check_name(name: str) -> None:
-    """Refuse a model that there is not, before data is read for it."""
-    if is_function(name):
-        find(name)
-    else:
-        small.registry.factory(name)
-
-
-def make_model(name: str, data: Dataset) -> Model:
-    """The untrained model for a data set: a small network, or what a function of the user's gives."""
-    input_shape, rescale = data.x.shape[1:], holds_bytes(data)
-    if is_function(name):
-        return model_from(name, input_shape, num_outputs(data), rescale)
-    return small.build(name, input_shape, 1 if data.task == "binary" else num_outputs(data), data.task, rescale=rescale)
-
-
-def num_outputs(data: Dataset) -> int:
-    """How many classes a data set has, or numbers to predict."""
-    return len(data.class_names) or math.prod(data.y.shape[1:])
-
-
-def holds_bytes(data: Dataset) -> bool:
-    """Whether samples go from 0 to 255."""
-    return data.x.dtype == np.uint8
-
-
 def outputs_of(name: str, trainer: Trainer, data: Dataset) -> Outputs:
     """What a model gives, seen on a few samples.
 
@@ -102,7 +75,7 @@ def outputs_of(name: str, trainer: Trainer, data: Dataset) -> Outputs:
     """
     if data.task == "regression":
         return "numbers"
-    if not is_function(name):
+    if is_ours(name):
         return "probabilities"
     values = trainer.predict(data.x[:_PROBED])
     classes = len(data.class_names)
@@ -136,7 +109,7 @@ def save(model: Model, run: Run) -> None:
     try:
         model.save(run.model_file)
     except SavedModelError:
-        if not is_function(run.config["model"]):
+        if is_ours(run.config["model"]):
             raise
         tensors = {key: tensor.detach().clone().contiguous() for key, tensor in model.state_dict().items()}
         _files.write_bytes(run.model_file, tensors_to_bytes(tensors))
@@ -158,21 +131,21 @@ def open_trained(name: str, runs_folder: str) -> Trained:
     try:
         model = models.load(run.model_file)
     except (NotAModelFileError, UnknownLayerError):
-        if not is_function(config["model"]):
+        if is_ours(config["model"]):
             raise
         model = _from_weights(run.model_file, config)
     return Trained(run, config, model)
 
 
 def _from_weights(path: Path, config: dict[str, Any]) -> Model:
-    """The model that the user's function makes, with the weights of the file."""
-    model = model_from(config["model"], tuple(config["input_shape"]), config["num_outputs"], config["rescale"])
+    """The model that the user's function or a library makes, with the weights of the file."""
+    model = from_elsewhere(config["model"], tuple(config["input_shape"]), config["num_outputs"], config["rescale"])
     try:
         model.load_state_dict(bytes_to_tensors(path.read_bytes()))
     except (RuntimeError, SafetensorError) as error:
         raise WeightKeysError(
-            f"{path} does not fit the model that {config['model']} makes now: the function was changed after training, "
-            "or the file is damaged."
+            f"{path} does not fit the model that {config['model']} makes now: it was changed after training, or the "
+            "file is damaged."
         ) from error
     return model
 
@@ -184,9 +157,16 @@ def find_source(name: str, input_shape: str | None, classes: int | None, runs_fo
         UnknownNameError: it is none of them.
     """
     shape = None if input_shape is None else sizes(input_shape, "--input")
-    if name not in small_networks.names() and _is_run(name, runs_folder):
-        return sources.of_model(name, "run", open_trained(name, runs_folder).model)
+    trained = find_trained(name, runs_folder)
+    if trained is not None:
+        return sources.of_model(name, "run", trained.model)
     return sources.find(name, shape, classes, others=[run.name for run in list_runs(runs_folder)])
+
+
+def find_trained(name: str, runs_folder: str) -> Trained | None:
+    """The run of a name, if it is one's; small networks come first."""
+    is_run = name not in small_networks.names() and _is_run(name, runs_folder)
+    return open_trained(name, runs_folder) if is_run else None
 
 
 def _is_run(name: str, runs_folder: str) -> bool:

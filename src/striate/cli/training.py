@@ -22,14 +22,14 @@ from striate.cli import reading
 from striate.cli.augmenting import changes_when_tested
 from striate.cli.errors import INTERRUPTED
 from striate.cli.launching import LOST, follow_launcher, go_on_with
-from striate.cli.options import sizes
+from striate.cli.networks import check_name, check_weights, holds_bytes, image_size, make_model, num_outputs
 from striate.cli.plan import Plan, plan_of
 from striate.cli.reading import Parts
 from striate.cli.recipe import Recipe, choose
-from striate.cli.trained import Outputs, check_name, holds_bytes, make_model, num_outputs, outputs_of, predict, save
+from striate.cli.trained import Outputs, outputs_of, predict, save
 from striate.data import Dataset, augment, first_batch_picture
 from striate.distributed import World, is_sharded, joined, whole_state, world
-from striate.errors import ArgumentError, DataError, LostProcessError
+from striate.errors import ArgumentError, DataError, LostProcessError, TrainingError
 from striate.models import Model
 from striate.see.diagnosis import RECORD_FILE, Diagnosis, Findings, Record, find
 from striate.sources.functions import absolute, is_function
@@ -58,13 +58,16 @@ def train(plan: Plan, run: Run | None = None) -> None:
 def _train(plan: Plan, run: Run | None, world: World) -> None:
     _check_device(plan.device)
     check_name(plan.model)
+    check_weights(plan)
     for service in plan.services:
         tracker(service)  # an unknown one, or one that is not installed, is an error before any work
     optimizers.get(plan.optimizer)
-    size = None if plan.image_size is None else sizes(plan.image_size, "--image-size")
     with world.first_alone():  # images are decoded once
         parts = reading.split(
-            reading.read(plan.data, size, columns=plan.columns), plan.test_fraction, plan.seed, plan.validation_fraction
+            reading.read(plan.data, image_size(plan), columns=plan.columns),
+            plan.test_fraction,
+            plan.seed,
+            plan.validation_fraction,
         )
     reading.tell(parts, plan.seed)
     if run is not None and _samples(parts) != run.config["samples"]:
@@ -74,14 +77,12 @@ def _train(plan: Plan, run: Run | None, world: World) -> None:
         )
 
     torch.manual_seed(plan.seed)
-    model = make_model(plan.model, parts.train)
+    model = make_model(plan, parts.train)
     print(Choice("model", plan.model, f"{model.count_params():,} parameters, {model.count_neurons() or 0:,} neurons"))
     outputs = outputs_of(plan.model, Trainer(model, device=plan.device), parts.train)
     recipe = choose(plan, parts, model, outputs)
     model.compile(**recipe.settings())  # for the model's file
-    trainer = Trainer(
-        model, **recipe.settings(), device=plan.device, shard=plan.shard, sync_batch_norm=plan.sync_batch_norm
-    )
+    trainer = recipe.trainer(model)
     config = configuration(recipe, parts, model, outputs)
     changes_when_tested(config)  # nothing to change is an error before any work
     if run is None:
@@ -90,10 +91,14 @@ def _train(plan: Plan, run: Run | None, world: World) -> None:
     tracking = Tracking(*plan.services, run=run)
     try:
         history, seconds = _fit(trainer, recipe, parts, run, tracking)
-        _finish(trainer, parts, run, tracking, history, seconds)
+        _finish(trainer, plan, parts, run, tracking, history, seconds)
     except LostProcessError as error:
         typer.secho(f"Error: {error}\n{go_on_with(run.folder)}", fg="red", err=True)
         raise typer.Exit(LOST) from error
+    except TrainingError:
+        if world.first:
+            typer.echo(_alarms(run, _findings(run)), nl=False)
+        raise
     except KeyboardInterrupt as error:
         if not world.first:
             raise typer.Exit(INTERRUPTED) from error
@@ -136,28 +141,38 @@ def _fit(
     if first and recipe.finding is not None:
         recipe.finding.save_picture(run.folder / "learning_rate.png")
         _files.write_text(run.folder / _FINDING, json.dumps(asdict(recipe.finding)))
-    stopwatch, diagnosis = _Stopwatch(), Diagnosis()
+    checkpoint = Checkpoint(run.folder / _CHECKPOINTS)
+    transfer, begin = recipe.transfer, time.perf_counter()
+    if transfer is not None and not checkpoint.files:
+        transfer.fit_head(parts.train, plan.device)
+        if transfer.fine_tune == "none":
+            return {}, time.perf_counter() - begin
+    stopwatch, diagnosis = _Stopwatch(), Diagnosis(file=run.folder / RECORD_FILE)
     limits = [TimeBudget(plan.minutes)] if plan.minutes else []
     history = trainer.fit(
         **recipe.data(parts),
         # The average comes first: what the others see, keep and write are its weights.
         callbacks=[*recipe.callbacks(), CSVLogger(run.history_file), stopwatch, diagnosis, tracking, *limits],
-        checkpoint=Checkpoint(run.folder / _CHECKPOINTS),
+        checkpoint=checkpoint,
         resume=True,
     )
-    if first:
-        _files.write_text(run.folder / RECORD_FILE, diagnosis.record.to_json())
     return history.history, stopwatch.seconds
 
 
 def _finish(
-    trainer: Trainer, parts: Parts, run: Run, tracking: Tracking, history: dict[str, list[Any]], seconds: float
+    trainer: Trainer,
+    plan: Plan,
+    parts: Parts,
+    run: Run,
+    tracking: Tracking,
+    history: dict[str, list[Any]],
+    seconds: float,
 ) -> None:
     """Test the model, write all that stays, and say what came of it."""
     test, config = parts.test, run.config
     # Not by another engine: a run that was stopped and resumed has the same results to the last bit.
     predictions = predict(trainer, test.x, config["outputs"], changes_when_tested(config), fast=False)
-    model = _whole(trainer.module, config["model"], parts.train)
+    model = _whole(trainer.module, plan, parts.train)
     if not world().first:
         return
     from striate.report import Report  # matplotlib takes a second to import, and was not needed yet
@@ -165,6 +180,7 @@ def _finish(
     save(model, run)
     lines: list[str] = []
     model.summary(print_fn=lines.append)
+    findings = _findings(run)
     report = Report(
         title=run.name,
         data=parts.everything,
@@ -179,7 +195,7 @@ def _finish(
         capacity=_capacity(model, parts.train),
         finding=_finding(run),
         network=model,
-        findings=_findings(run),
+        findings=findings,
     )
     report.write(run.report_file)
     result = report.result
@@ -194,6 +210,7 @@ def _finish(
     print(
         f"\n{result.told(f'on the {len(test):,} test samples')}, after {duration(seconds)} of training\n"
         f"Report: {run.report_file}\n"
+        f"{_alarms(run, findings)}"
         "Next:\n"
         f"  striate {use}\n"
         f"  striate explain {folder}\n"
@@ -201,11 +218,11 @@ def _finish(
     )
 
 
-def _whole(module: Any, name: str, train: Dataset) -> Model:
+def _whole(module: Any, plan: Plan, train: Dataset) -> Model:
     """The trained model, put together where processes hold parts of it."""
     if not is_sharded(module):
         return module
-    model = make_model(name, train)
+    model = make_model(plan, train)
     model.load_state_dict(whole_state(module))
     model.compile(**module.training_config)
     return model
@@ -230,6 +247,15 @@ def _findings(run: Run) -> Findings | None:
     """What a diagnosis of the run's training found, if it has one."""
     path = run.folder / RECORD_FILE
     return find(Record.from_json(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def _alarms(run: Run, findings: Findings | None) -> str:
+    """What went wrong in the training, in a few lines; empty where nothing did."""
+    lines = findings.brief() if findings else []
+    if not lines:
+        return ""
+    command = f"striate diagnose {shlex.quote(str(run.folder))}"
+    return "\n".join(["Diagnosis:", *(f"  {line}" for line in lines), f"  why, and what to change: {command}\n"])
 
 
 class _Stopwatch(Callback):

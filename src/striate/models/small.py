@@ -30,13 +30,14 @@ from striate.layers import (
 from striate.models.sequential import Sequential
 from striate.shapes import one_of, times
 
-# What the output layer's activation makes of its weighted sums.
-_ACTIVATIONS: dict[Task, str] = {
+ACTIVATIONS: dict[Task, str] = {
     "binary": "sigmoid",
     "multiclass": "softmax",
     "multilabel": "sigmoid",
     "regression": "linear",
 }
+"""What the output layer's activation makes of its weighted sums."""
+
 _LEAST_SIDE = 8
 
 registry: Registry[list[Layer]] = Registry("network")
@@ -80,7 +81,7 @@ def build(
         Traceback (most recent call last):
         striate.errors.UnknownNameError: Unknown network 'cnnn'. Did you mean 'cnn'? ...
     """
-    one_of(task, tuple(_ACTIVATIONS), "task")
+    one_of(task, tuple(ACTIVATIONS), "task")
     shape = tuple(input_shape)
     hidden: Any = registry.factory(name)
     if rescale is None:
@@ -90,7 +91,7 @@ def build(
             Input(shape),
             *([Rescaling(1 / 255)] if rescale else []),
             *hidden(shape),
-            Dense(num_outputs, activation=_ACTIVATIONS[task]),
+            Dense(num_outputs, activation=ACTIVATIONS[task]),
         ],
         name=name,
     )

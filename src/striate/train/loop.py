@@ -97,13 +97,19 @@ class Loop:
                     self._epoch()
                 together.same_buffers()
                 self._each("on_train_end", self.position.logs)
-        finally:
-            self.display.close()
-            del module.stop_training
-            module.eval()
-            if self.checkpoint is not None:
-                self.checkpoint.stop()
+        except BaseException as error:
+            self._leave(error)
+            raise
+        self._leave(None)
         return self.position.history
+
+    def _leave(self, error: BaseException | None) -> None:
+        self.display.close()
+        del self.trainer.module.stop_training
+        self.trainer.module.eval()
+        if self.checkpoint is not None:
+            self.checkpoint.stop()
+        self._each("on_train_exit", error)
 
     def _epoch(self) -> None:
         position, trainer, module = self.position, self.trainer, self.trainer.module

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from striate.metrics import Mean, Metric
 from striate.train.shares import exact_share
 
 Logs = dict[str, float]
+Listener = Callable[[Any, Any, Any, Any], None]
 
 
 @dataclass
@@ -39,6 +40,10 @@ class Objective:
         metrics: a list for one output; a list of lists or a dict of lists for several.
         output_names: what a dict goes by, and what logs of several outputs start with.
 
+    Attributes:
+        listener: is told once what the next loss is taken of: labels, predictions, the weights of samples, and all
+            labels of the training where they were checked for it.
+
     Raises:
         UnknownNameError: no loss or metric has that name.
         ArgumentError: a list or dict does not fit the outputs.
@@ -59,6 +64,8 @@ class Objective:
         self.heads: list[Head] = []
         self.mean = Mean()
         self.world = ALONE
+        self.listener: Listener | None = None
+        self._checked: Any = None
 
     def _for_each(self, argument: str, value: Any, spread: bool) -> list[Any]:
         names = self.output_names
@@ -85,6 +92,7 @@ class Objective:
         """
         outputs = self._outputs(predictions)
         labels = self._outputs(targets, "y")
+        self._checked = targets if self.listener else None
         for loss, label, output in zip(self._losses, labels, outputs, strict=True):
             if loss is None or label is None:
                 continue
@@ -118,6 +126,10 @@ class Objective:
             mask: what is no padding.
             counted: whether the batch enters the running means.
         """
+        if self.listener is not None:
+            listener, self.listener = self.listener, None
+            checked, self._checked = self._checked, None
+            listener(targets, predictions, sample_weight, checked)
         total: Tensor | None = None
         outputs, labels = self._outputs(predictions), self._outputs(targets, "y")
         weights, masks = self._spread(sample_weight), self._spread(mask)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from striate import optimizers
+from striate._registry import suggestion
 from striate.data.tensors import each
 from striate.distributed.part import Part
 from striate.distributed.sharding import whole
@@ -37,6 +38,8 @@ class Stepper:
         asked: what is not left to the policy.
         accumulate: in how many pieces a batch goes through the module, to hold fewer activations at a time.
         together: the processes that take the steps; by default this one alone.
+        rate_scales: by what the learning rate is multiplied for the parameters whose names begin with a path; the
+            longest path that fits counts, and 1 where none does.
 
     Attributes:
         steps: how many were taken.
@@ -49,6 +52,7 @@ class Stepper:
         asked: policy.Asked | None = None,
         accumulate: int = 1,
         together: Together | None = None,
+        rate_scales: Mapping[str, float] | None = None,
     ) -> None:
         if not isinstance(accumulate, int) or isinstance(accumulate, bool) or accumulate < 1:
             raise ArgumentError(f"accumulate={accumulate!r}: expected a positive integer.")
@@ -61,6 +65,7 @@ class Stepper:
         self._compiled: Callable[..., Any] | None = None
         self.accumulate = accumulate
         self.together = together or Together(module)
+        self.rate_scales = dict(rate_scales or {})
         self.steps = 0
         self._bound: torch.optim.Optimizer | None = None
         self._scheduled = callable(self.optimizer.learning_rate)
@@ -97,24 +102,71 @@ class Stepper:
             self._laid_out = None
 
     def bind(self) -> torch.optim.Optimizer:
-        """The optimiser of the parameters that are trainable now; a change of these starts it anew."""
+        """The optimiser of the parameters that are trainable now; what it remembers of each outlives a change."""
         parameters = [parameter for parameter in self.module.parameters() if parameter.requires_grad]
-        bound = self._bound
-        held = [] if bound is None else [p for group in bound.param_groups for p in group["params"]]
-        if bound is None or {id(p) for p in held} != {id(p) for p in parameters}:
-            self._bound = bound = self.optimizer.bind(parameters)
-        return bound
+        before = self._bound
+        held = [] if before is None else [p for group in before.param_groups for p in group["params"]]
+        if before is None or {id(p) for p in held} != {id(p) for p in parameters}:
+            self._bound = bound = self.optimizer.bind(self._groups() if self.rate_scales else parameters)
+            if before is not None:
+                bound.state.update({p: before.state[p] for p in parameters if p in before.state})
+                self._set_rate(bound, self.learning_rate_of(before))
+            elif self.rate_scales:
+                self._set_rate(bound, self.optimizer.learning_rate_at(0))
+            return bound
+        return before
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """The trainable parameters by what their learning rate is multiplied by."""
+        groups: dict[float, list[Tensor]] = {}
+        idle = set(self.rate_scales)
+        for name, parameter in self.module.named_parameters():
+            fitting = [path for path in self.rate_scales if f"{name}.".startswith(f"{path}.")]
+            idle -= set(fitting)
+            if parameter.requires_grad:
+                scale = self.rate_scales[max(fitting, key=len)] if fitting else 1.0
+                groups.setdefault(scale, []).append(parameter)
+        if idle:
+            raise ArgumentError(
+                f"rate_scales: no parameter lies in {min(idle)!r}."
+                f"{suggestion(min(idle), (path for path, _ in self.module.named_modules()))}"
+            )
+        return [{"params": parameters, "rate_scale": scale} for scale, parameters in groups.items()]
+
+    @staticmethod
+    def learning_rate_of(bound: torch.optim.Optimizer) -> float:
+        """The rate of parameters that have the whole of it."""
+        group = bound.param_groups[0]
+        return float(group["lr"]) / group.get("rate_scale", 1.0)
+
+    @staticmethod
+    def _set_rate(bound: torch.optim.Optimizer, rate: float) -> None:
+        for group in bound.param_groups:
+            group["lr"] = rate * group.get("rate_scale", 1.0)
 
     @property
     def learning_rate(self) -> float:
         """The learning rate of the last step; setting it ends a schedule."""
-        return float(self.bind().param_groups[0]["lr"])
+        return self.learning_rate_of(self.bind())
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         self._scheduled = False
-        for group in self.bind().param_groups:
-            group["lr"] = value
+        self._set_rate(self.bind(), value)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether the module, or a part of it, runs as compiled code, which hooks do not see the inside of."""
+        # Of a stream of batches the first one has it compiled.
+        will_be = self.precision is None and self.asked.jit_compile is True
+        return (
+            will_be
+            or self._compiled is not None
+            or any(
+                getattr(part, "_compiled_call_impl", None) is not None or hasattr(part, "_orig_mod")
+                for part in self.module.modules()
+            )
+        )
 
     def predict(self, x: Any) -> tuple[Any, Any]:
         """The module's outputs for one batch and, in a masked model, their masks.
@@ -160,8 +212,7 @@ class Stepper:
             self._check(loss, optimizer, batch, objective)
         self.optimizer.clip(optimizer.param_groups)
         if self._scheduled:
-            for group in optimizer.param_groups:
-                group["lr"] = self.optimizer.learning_rate_at(self.steps)
+            self._set_rate(optimizer, self.optimizer.learning_rate_at(self.steps))
         optimizer.step()
         penalties.constrain()
         self.steps += 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class Trainer:
             optimiser's state, for models that do not fit. They stay in parts after the training:
             `striate.distributed.whole_state(module)` puts them together.
         sync_batch_norm: where several processes train, whether batch normalisations train on the batches of all.
+        rate_scales: factors of the learning rate by the paths of parts of the module, such as
+            `{"layer1": 0.1, "layer1.0": 0.01}`; the longest path counts, and the rest has the whole rate.
 
     The module is left in evaluation mode, ready to be used. Several processes that have joined (see
     `striate.distributed`) train together: all of them call `fit`, `evaluate` and `predict` with the same arguments. A
@@ -71,10 +73,12 @@ class Trainer:
         jit_compile: bool | str = "auto",
         shard: bool = False,
         sync_batch_norm: bool = False,
+        rate_scales: Mapping[str, float] | None = None,
     ) -> None:
         self.module = module
         asked = policy.Asked(precision, memory_format, jit_compile)
-        self.stepper = Stepper(module, optimizer, asked, accumulate, Together(module, shard, sync_batch_norm))
+        together = Together(module, shard, sync_batch_norm)
+        self.stepper = Stepper(module, optimizer, asked, accumulate, together, rate_scales)
         self._objective_arguments = (loss, loss_weights, metrics)
         self._objective: Objective | None = None
         self.device, self._device_choice = policy.choose_device(device)
