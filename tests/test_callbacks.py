@@ -207,7 +207,8 @@ def test_lambdas_see_every_moment():
     callback = LambdaCallback(**{name: (lambda *args, name=name: seen.append(name)) for name in moments})
     fit(callback, epochs=1, batch_size=20)
     batch = ["on_train_batch_begin", "on_train_batch_end"]
-    assert seen == ["on_train_begin", "on_epoch_begin", *batch, *batch, "on_epoch_end", "on_train_end"]
+    end = ["on_epoch_end", "on_train_end", "on_train_exit"]
+    assert seen == ["on_train_begin", "on_epoch_begin", *batch, *batch, *end]
     with pytest.raises(ArgumentError, match="'on_epoch_ends' is no moment of training"):
         LambdaCallback(on_epoch_ends=print)
 

@@ -31,8 +31,11 @@ Commands:
   sweep     Search for the settings that train best on a data set.
   evaluate  Test a trained model, on its own test part or on other data.
   predict   Say what is on images: the three most probable classes of each.
+  export    Write a trained model as ONNX or for torch.export, and check...
   see       See what a network makes of an image: where it looks, its maps,...
+  trace     Work a network by hand: each number, forwards and backwards.
   diagnose  Say what is wrong with a training, where, why it hurts, and...
+  zoo       List the backbones of the zoo, or show what is known of one.
   summary   Show the layers of a model, what they give and what they cost.
   explain   Work out the parameters and neurons of a model, layer by layer.
   compare   Compare two models: what each costs, where they differ, and...
@@ -55,20 +58,29 @@ Usage: striate train [OPTIONS] [DATA]
   bits.
 
 Arguments:
-  DATA <str>  digits (embedded), a folder with one sub-folder of images per
-              class, a CSV or JSONL file of paths and labels, a .tar of images
-              and labels, a folder or file in the IDX format of MNIST, or an
-              .npz file with the arrays x and y.
+  DATA <str>  digits or shapes (embedded), a folder with one sub-folder of
+              images per class, a CSV or JSONL file of paths and labels, a .tar
+              of images and labels, a folder or file in the IDX format of MNIST,
+              or an .npz file with the arrays x and y.
 
 Options:
+  --task TASK              classification (or regression, where the data has
+                           numbers), segmentation (a class for each pixel),
+                           detection (a box around each object), faces (who it
+                           is).  [default: classification]
   --model <str>            A small network (perceptron, dense, lenet, cnn, rnn),
-                           or path.py:function. The function takes the shape of
-                           one sample (height, width, channels) and the number
-                           of classes, or nothing. It returns a Striate model,
-                           which is fed pixels from 0 to 255, or a torch module,
-                           which is fed images channels-first, from 0 to 1;
-                           either gives one probability or score for each class.
-                           [default: cnn]
+                           a backbone that `striate zoo` lists,
+                           torchvision:NAME, timm:NAME, or path.py:function. The
+                           function takes the shape of one sample (height,
+                           width, channels) and the number of classes, or
+                           nothing. It returns a Striate model, which is fed
+                           pixels from 0 to 255, or a torch module, which is fed
+                           images channels-first, from 0 to 1; either gives one
+                           probability or score for each class.  [default: cnn]
+  --weights <str>          Begin with published weights of a backbone: imagenet,
+                           or a .pth, .safetensors or .onnx file. A linear layer
+                           is fitted to their features first; then the network
+                           is fine-tuned.  [default: (fresh weights)]
   --epochs N               Passes over the training data; auto trains until the
                            validation loss no longer falls.  [default: (by the
                            size of the data)]
@@ -97,6 +109,11 @@ The recipe:
   --label-smoothing <float range>
                                   The share of each label that is spread over
                                   all classes.  [default: 0.0; 0<=x<=1]
+  --fine-tune HOW                 With --weights: gradual thaws the network from
+                                  its head down in the first half of the epochs;
+                                  all trains it all from the beginning; none
+                                  keeps the fitted linear layer on frozen
+                                  features.  [default: gradual]
   --average                       Validate, save and test a moving average of
                                   the weights over the last steps.
   --patience <int range>          Stop after so many epochs without a lower
@@ -174,13 +191,70 @@ Usage: striate predict [OPTIONS] {RUN} {IMAGE}...
   Say what is on images: the three most probable classes of each.
 
 Arguments:
-  RUN <str>          The name of a run, or its folder.  [required]
+  RUN <str>          The name of a run, its folder, or an exported file.
+                     [required]
   IMAGE <list[str]>  Image files.  [required]
 
 Options:
   --json               Print JSON with the probability of every class.
+  --output FOLDER      Draw boxes or masks onto the images, into this folder.
   --runs-folder <str>  The folder of all runs.  [default: runs]
   --help               Show this message and exit.
+""",
+    "export": """
+Usage: striate export [OPTIONS] {RUN}
+
+  Write a trained model as ONNX or for torch.export, and check the file.
+
+  The file is run and held against the model before it gets its name. It says of
+  itself what it takes and gives: striate predict model.onnx IMAGE. Needs: pip
+  install 'striate[export]'
+
+Arguments:
+  RUN <str>  The name of a run, or its folder.  [required]
+
+Options:
+  --to FORMAT          onnx, or torch: a program of torch.export.  [default:
+                       onnx]
+  --output FILE        Where to write.  [default: (model.onnx or model.pt2 in
+                       the run)]
+  --batch N            How many images the file takes at once; free for any
+                       number.  [default: free]
+  --opset N            The version of ONNX's operators.  [default: (torch's
+                       choice)]
+  --runs-folder <str>  The folder of all runs.  [default: runs]
+  --help               Show this message and exit.
+
+8-bit integers:
+  --int8                    Weights and activations in 8 bits, if the test part
+                            agrees.
+  --max-drop <float range>  By how much its accuracy (or R²) may fall.
+                            [default: 0.01; 0<=x<=1]
+""",
+    "zoo": """
+Usage: striate zoo [OPTIONS] [NAME]
+
+  List the backbones of the zoo, or show what is known of one.
+
+  MACs and neurons are for one image of the published size, top-1 is the
+  published accuracy on ImageNet in percent, of the weights imagenet1k_v1. Every
+  command that takes a MODEL takes these names.
+
+Arguments:
+  NAME <str>  One of them, for its card: resnet18.  [default: (list all)]
+
+Options:
+  --family NAME       Only those of one kind: resnet, vgg, ...  [default: (all)]
+  --max-params COUNT  At most so many parameters: 5M.  [default: (no limit)]
+  --max-macs COUNT    At most so many multiply-accumulates: 1G.  [default: (no
+                      limit)]
+  --min-top1 PERCENT  At least this published accuracy on ImageNet: 70.
+                      [default: (no limit); 0<=x<=100]
+  --sort KEY          The best first by top1, the smallest by parameters, macs
+                      or neurons; or by year or name.  [default: (year)]
+  --format <str>      table, json, csv or markdown; of one network, table or
+                      json.  [default: table]
+  --help              Show this message and exit.
 """,
     "summary": """
 Usage: striate summary [OPTIONS] {MODEL}
@@ -189,9 +263,10 @@ Usage: striate summary [OPTIONS] {MODEL}
 
 Arguments:
   MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), also for a
-               data set (dense-mnist); torchvision:NAME, timm:NAME,
-               path.py:function; a run, a file (.safetensors, .pt2, .onnx,
-               .keras), or a folder of Hugging Face.  [required]
+               data set (dense-mnist); a backbone of `striate zoo` (resnet18);
+               torchvision:NAME, timm:NAME, path.py:function; a run, a file
+               (.safetensors, .pt2, .onnx, .keras), or a folder of Hugging Face.
+               [required]
 
 Options:
   --format <str>            layers, or every module with its operations:
@@ -206,8 +281,8 @@ Options:
   --batch-size <int range>  Samples at once.  [default: (1); x>=1]
   --output FILE             Write it to a file.  [default: (printed)]
   --input SIZES             The shape of one sample, in the model's own order:
-                            28x28x1, or 3x224x224 for torchvision and timm.
-                            [default: (the model's own, or 28x28x1)]
+                            28x28x1, or 3x224x224 for the zoo, torchvision and
+                            timm.  [default: (the model's own, or 28x28x1)]
   --classes <int range>     The number of classes.  [default: (the model's own,
                             or 10); x>=2]
   --runs-folder <str>       The folder of all runs.  [default: runs]
@@ -220,16 +295,17 @@ Usage: striate explain [OPTIONS] {MODEL} [LAYER]
 
 Arguments:
   MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), also for a
-               data set (dense-mnist); torchvision:NAME, timm:NAME,
-               path.py:function; a run, a file (.safetensors, .pt2, .onnx,
-               .keras), or a folder of Hugging Face.  [required]
+               data set (dense-mnist); a backbone of `striate zoo` (resnet18);
+               torchvision:NAME, timm:NAME, path.py:function; a run, a file
+               (.safetensors, .pt2, .onnx, .keras), or a folder of Hugging Face.
+               [required]
   LAYER <str>  One layer's name, or a module's: layer1.0.conv1.  [default: (all
                layers)]
 
 Options:
   --input SIZES          The shape of one sample, in the model's own order:
-                         28x28x1, or 3x224x224 for torchvision and timm.
-                         [default: (the model's own, or 28x28x1)]
+                         28x28x1, or 3x224x224 for the zoo, torchvision and
+                         timm.  [default: (the model's own, or 28x28x1)]
   --classes <int range>  The number of classes.  [default: (the model's own, or
                          10); x>=2]
   --runs-folder <str>    The folder of all runs.  [default: runs]
@@ -243,20 +319,22 @@ Usage: striate compare [OPTIONS] {MODEL} {MODEL}
 
 Arguments:
   MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), also for a
-               data set (dense-mnist); torchvision:NAME, timm:NAME,
-               path.py:function; a run, a file (.safetensors, .pt2, .onnx,
-               .keras), or a folder of Hugging Face.  [required]
+               data set (dense-mnist); a backbone of `striate zoo` (resnet18);
+               torchvision:NAME, timm:NAME, path.py:function; a run, a file
+               (.safetensors, .pt2, .onnx, .keras), or a folder of Hugging Face.
+               [required]
   MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), also for a
-               data set (dense-mnist); torchvision:NAME, timm:NAME,
-               path.py:function; a run, a file (.safetensors, .pt2, .onnx,
-               .keras), or a folder of Hugging Face.  [required]
+               data set (dense-mnist); a backbone of `striate zoo` (resnet18);
+               torchvision:NAME, timm:NAME, path.py:function; a run, a file
+               (.safetensors, .pt2, .onnx, .keras), or a folder of Hugging Face.
+               [required]
 
 Options:
   --output FILE          Draw it too: compare.png, .svg, .pdf, or a page, .html.
                          [default: (not drawn)]
   --input SIZES          The shape of one sample, in the model's own order:
-                         28x28x1, or 3x224x224 for torchvision and timm.
-                         [default: (the model's own, or 28x28x1)]
+                         28x28x1, or 3x224x224 for the zoo, torchvision and
+                         timm.  [default: (the model's own, or 28x28x1)]
   --classes <int range>  The number of classes.  [default: (the model's own, or
                          10); x>=2]
   --runs-folder <str>    The folder of all runs.  [default: runs]
@@ -269,9 +347,10 @@ Usage: striate memory [OPTIONS] {MODEL}
 
 Arguments:
   MODEL <str>  A small network (perceptron, dense, lenet, cnn, rnn), also for a
-               data set (dense-mnist); torchvision:NAME, timm:NAME,
-               path.py:function; a run, a file (.safetensors, .pt2, .onnx,
-               .keras), or a folder of Hugging Face.  [required]
+               data set (dense-mnist); a backbone of `striate zoo` (resnet18);
+               torchvision:NAME, timm:NAME, path.py:function; a run, a file
+               (.safetensors, .pt2, .onnx, .keras), or a folder of Hugging Face.
+               [required]
 
 Options:
   --batch-size <int range>  Samples in a step.  [default: 32; x>=1]
@@ -289,8 +368,8 @@ Options:
                             [default: (not asked)]
   --picture FILE            Draw the step: memory.png.  [default: (not drawn)]
   --input SIZES             The shape of one sample, in the model's own order:
-                            28x28x1, or 3x224x224 for torchvision and timm.
-                            [default: (the model's own, or 28x28x1)]
+                            28x28x1, or 3x224x224 for the zoo, torchvision and
+                            timm.  [default: (the model's own, or 28x28x1)]
   --classes <int range>     The number of classes.  [default: (the model's own,
                             or 10); x>=2]
   --runs-folder <str>       The folder of all runs.  [default: runs]
@@ -305,8 +384,8 @@ Usage: striate budget [OPTIONS] [MODEL]
   train DATA --model model.py:build
 
 Arguments:
-  MODEL <str>  A model that is over the budget, as for summary: lenet, a run,
-               timm:NAME, a file, ...  [default: (propose new ones)]
+  MODEL <str>  A model that is over the budget, as for summary: lenet, resnet18,
+               a run, a file, ...  [default: (propose new ones)]
 
 Options:
   --params COUNT            Learned parameters: 100k, 1.5M.  [default: (no
@@ -316,8 +395,8 @@ Options:
   --memory SIZE             Peak of a training step: 8GB.  [default: (no limit)]
   --batch-size <int range>  Samples in that step.  [default: 32; x>=1]
   --input SIZES             The shape of one sample, in the model's own order:
-                            28x28x1, or 3x224x224 for torchvision and timm.
-                            [default: (the model's own, or 28x28x1)]
+                            28x28x1, or 3x224x224 for the zoo, torchvision and
+                            timm.  [default: (the model's own, or 28x28x1)]
   --classes <int range>     The number of classes.  [default: (the model's own,
                             or 10); x>=2]
   --code N                  Which proposal's code to show.  [default: 1; x>=1]
@@ -394,6 +473,47 @@ Options:
                        run)]
   --runs-folder <str>  The folder of all runs.  [default: runs]
   --help               Show this message and exit.
+""",
+    "trace": """
+Usage: striate trace [OPTIONS] {MODEL} [SAMPLE]
+
+  Work a network by hand: each number, forwards and backwards.
+
+  Every weighted sum, activation, derivative, gradient and update is worked out
+  by itself, and held to what torch and autograd give. The network answers as in
+  use: without dropout, and with the statistics that it learned.
+
+Arguments:
+  MODEL <str>   A run, a small network (perceptron, dense, lenet, cnn, rnn),
+                path.py:function, or a file that Striate saved.  [required]
+  SAMPLE <str>  What it is given: an image file, or numbers with commas between
+                them, 0.5,1; after -- if the first is negative.  [default: (the
+                first of the run's test part, with its label; of other models,
+                numbers that are drawn)]
+
+Options:
+  --target CLASS         The right answer, for the way back: a class by its name
+                         or number, or as many numbers as there are outputs.
+                         [default: (without SAMPLE, the run's own; else the way
+                         back is left out)]
+  --loss <str>           What the answer is held to the target with.  [default:
+                         (the model's; or by the target)]
+  --optimizer <str>      Work a step of it for each weight too: sgd, adam, ...
+                         [default: (no step)]
+  --at LAYER=PLACE       What to write out of a large layer, counted from 0:
+                         conv2d=2,0,5 (map, row, column), dense=3. Can be
+                         repeated.  [default: (all of small layers, the first
+                         place of large ones)]
+  --format <str>         text, markdown with formulas, or html, one page.
+                         [default: (by FILE, or text)]
+  --output FILE          Write it to a file.  [default: (printed)]
+  --input SIZES          The shape of one sample, in the model's own order:
+                         28x28x1, or 3x224x224 for the zoo, torchvision and
+                         timm.  [default: (the model's own, or 28x28x1)]
+  --classes <int range>  The number of classes.  [default: (the model's own, or
+                         10); x>=2]
+  --runs-folder <str>    The folder of all runs.  [default: runs]
+  --help                 Show this message and exit.
 """,
     "diagnose": """
 Usage: striate diagnose [OPTIONS] {RUN}
@@ -499,7 +619,7 @@ def test_version(call):
 @pytest.mark.parametrize(
     ("arguments", "answer"),
     [
-        (["trian"], "No such command 'trian'. Did you mean 'train'?"),
+        (["trian"], "No such command 'trian'. Did you mean 'train', 'trace'?"),
         (["--verison"], "No such option: --verison. Did you mean '--version'?"),
         (["train", "digits", "--epoch", "3"], "No such option: --epoch. Did you mean '--epochs'?"),
         (["neuron", "--inputs", "1"], "Missing option '--weights'"),

@@ -38,12 +38,12 @@ def error(*arguments: str) -> str:
     ("arguments", "answer"),
     [
         ("train digit", "Unknown data set 'digit'. Did you mean 'digits'?"),
-        ("train pest", "Unknown data set 'pest'. Did you mean 'pets'?"),
+        ("train pet", "Unknown data set 'pet'. Did you mean 'pets'?"),
         ("train tabel.npz", "There is no file or folder 'tabel.npz'. Did you mean 'table.npz' or 'text.npz'?"),
         ("train text.npz", "text.npz is no .npz file"),
         ("train pets", "has one class only, 'cats'"),
         ("train table.npz", "The networks 'perceptron' and 'dense' take any."),
-        ("train digits --model lenett", "Unknown network 'lenett'. Did you mean 'lenet'?"),
+        ("train digits --model lenett", "Unknown model 'lenett'. Did you mean 'lenet'"),
         ("train digits --optimizer adan", "Unknown optimizer 'adan'. Did you mean 'adam'"),
         ("train digits --device cudda", "--device cudda: expected cpu, cuda, cuda:1 or mps. Did you mean 'cuda'?"),
         (

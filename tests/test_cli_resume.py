@@ -67,7 +67,7 @@ def test_killed_and_resumed_ends_in_the_same_bits(after, whole, tmp_path):
     run = tmp_path / "runs" / "again"
     assert not (run / "metrics.json").exists()
     newest = Checkpoint(run / "checkpoints").newest()
-    before = 0 if newest is None else dict(newest[1]["callbacks"])["_Stopwatch"]["seconds"]
+    before = 0 if newest is None else dict(newest[1]["callbacks"])["Stopwatch"]["seconds"]
     output = call("train", "--resume", "again", "--runs-folder", tmp_path / "runs")
     assert json.loads((run / "metrics.json").read_text())["seconds"] > before
     assert contents(run) == contents(whole)
@@ -81,7 +81,7 @@ def test_control_c_says_how_to_go_on(whole, tmp_path):
     code, errors = start_and_end(tmp_path, signal.SIGINT, "Epoch 2/4", *TRAIN)
     assert code == 130
     run = Path("runs") / "again"
-    held = "checkpoints, config.json, first_batch.png, history.csv, model.safetensors"
+    held = "checkpoints, config.json, diagnosis.json, first_batch.png, history.csv, model.safetensors"
     command = f"striate train --resume {run}"
     assert errors == (
         "Stopping after this batch; press Ctrl-C again to stop at once.\n"

@@ -238,7 +238,7 @@ def test_control_c_keeps_what_was_done(tmp_path):
             process.kill()
     assert process.returncode == 130
     folder = Path("runs") / "long"
-    held = "checkpoints, config.json, first_batch.png, history.csv, model.safetensors"
+    held = "checkpoints, config.json, diagnosis.json, first_batch.png, history.csv, model.safetensors"
     assert f"Stopped. {folder} holds {held}, with the model as it was when stopped.\n" in errors
     assert "Accuracy on 359 samples" in call("evaluate", tmp_path / folder)
     assert "unfinished" in call("runs", "--runs-folder", tmp_path / "runs")

@@ -52,6 +52,9 @@ class Callback:
     def on_train_end(self, logs: Logs) -> None:
         """After the last epoch."""
 
+    def on_train_exit(self, error: BaseException | None) -> None:
+        """The last of all, also where an error or Ctrl-C ended the training: what that was, or `None`."""
+
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Before an epoch; the first is 0."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from striate.callbacks import CSVLogger, EarlyStopping, ModelCheckpoint
 from striate.distributed import sharding
 from striate.metrics import AUC
 from striate.optimizers import SGD, Adam
+from striate.see import Diagnosis
 from striate.train import AveragedWeights, Checkpoint, Trainer
 
 SAMPLES, CLASSES = 43, 3  # the last batch of 8 has 3 samples: 2 and 1, or 1 each for three processes
@@ -130,6 +132,12 @@ def ranked(folder: Path) -> dict[str, Any]:
         metric.name = "exact_auc"
     history = train(module, x, (y == 1).float()[:, None], loss="binary_crossentropy", metrics=metrics)
     return result(*history)
+
+
+def looked(folder: Path) -> dict[str, Any]:
+    """A diagnosis, whose record the first process writes."""
+    diagnosis = Diagnosis(every=4, file=folder / "diagnosis.json")
+    return result(*train(dense(), *data(), callbacks=[diagnosis]), record=asdict(diagnosis.record))
 
 
 def idle(folder: Path) -> dict[str, Any]:

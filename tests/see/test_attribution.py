@@ -358,7 +358,7 @@ def test_what_does_not_apply_says_so():
 
 def test_errors():
     net, image = small(), picture()
-    for target in (4, -1, 1.0, True, "cat"):
+    for target in (4, -1, 1.0, True):
         with pytest.raises(ArgumentError, match=r"target=.*expected a class from 0 to 3"):
             see.saliency(net, image, target)
     with pytest.raises(ArgumentError, match="2 images"):
@@ -491,6 +491,26 @@ def test_one_output_and_names():
         see.gradcam(net, picture(), 1)
     found = see.saliency(small(), picture(), 2, class_names=["a", "b", "c", "d"], checks=False)
     assert found.label == "c"
+
+
+def test_a_class_goes_by_its_name_where_names_are_given():
+    net, image, names = small(), picture(), ["a", "b", "c", "d"]
+    for method in (see.gradcam, see.occlusion):
+        named = method(net, image, "c", class_names=names, checks=False)
+        numbered = method(net, image, 2, class_names=names, checks=False)
+        assert (named.target, named.label) == (2, "c")
+        assert np.array_equal(named.map, numbered.map)
+    assert see.attribute(net, image, ["saliency"], "b", class_names=names, checks=False)["saliency"].target == 1
+    one = nn.Sequential(*small()[:7], nn.Linear(5, 1))
+    assert see.saliency(one, image, "dog", class_names=["cat", "dog"], checks=False).label == "dog"
+    with pytest.raises(ArgumentError, match="speaks for dog and against cat: expected target=dog"):
+        see.saliency(one, image, "cat", class_names=["cat", "dog"])
+    with pytest.raises(ArgumentError, match="target=e: expected one of a, b, c, d"):
+        see.saliency(net, image, "e", class_names=names)
+    with pytest.raises(ArgumentError, match="does not know what its classes are called: give class_names"):
+        see.saliency(net, image, "c")
+    with pytest.raises(ArgumentError, match="got 2 for a network of 4"):
+        see.saliency(net, image, "a", class_names=["a", "b"])
 
 
 def test_pictures_can_be_read(tmp_path):

@@ -9,6 +9,8 @@ from striate import see
 from striate.see.attribution.subject import Subject
 from striate.see.attribution.target_layer import find_target_layer
 
+pytestmark = pytest.mark.slow  # five families of networks by eight methods
+
 SIZE = 64
 NETWORKS = {
     "resnet18": "layer4.1",

@@ -19,6 +19,8 @@ from striate.see.diagnosis.flow import Flow, layer_names
 from striate.see.diagnosis.labels import agreement, cross_entropy, shares, task_of
 from striate.train import AveragedWeights, Checkpoint, Trainer, fit
 
+MEASURES = ("gradient", "weight", "change", "signal", "spread_in", "spread_out", "size", "saturated")
+
 
 class Transformer(nn.Module):
     """Embedding, attention, recurrence, a part that is run again in the backward pass, and dropout."""
@@ -212,6 +214,69 @@ def test_a_long_training_is_looked_at_less_often_and_its_record_stays_small():
     assert [look["step"] for look in record.looks] == list(range(0, 300, 4))
 
 
+@pytest.mark.parametrize("how", ["a module", "in place", "a part", "by the trainer"])
+def test_of_a_compiled_module_it_sees_gradients_updates_and_the_data(how, monkeypatch):
+    """What a hook inside would see is not there, and what is measured is that of the module itself."""
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda module, **_: compiled(module, backend="eager"))
+    records = []
+    for compiles in (False, True):
+        torch.manual_seed(0)
+        net, diagnosis, options = plain(nn.ReLU, 2), Diagnosis(every=4), {}
+        if compiles and how == "a module":
+            net = torch.compile(net)
+        elif compiles and how == "in place":
+            net.compile(backend="eager")
+        elif compiles and how == "a part":
+            net[0].compile(backend="eager")
+        elif compiles:
+            options["jit_compile"] = True
+        trainer = Trainer(net, optimizers.SGD(0.1), "cross_entropy", **options)
+        trainer.fit(*digits(samples=320), epochs=1, seed=0, verbose=0, callbacks=[diagnosis])
+        assert diagnosis.record.trouble == ""
+        records.append(diagnosis.record)
+    whole, seen = records
+    assert [look["step"] for look in seen.looks] == [look["step"] for look in whole.looks] == [0, 1, 3, 4, 8]
+    assert seen.counts == whole.counts and seen.task == "classes"
+    for look, expected in zip(seen.looks, whole.looks, strict=True):
+        assert look["error"] == pytest.approx(expected["error"], rel=1e-4)
+        assert not look["signal"] and not look["silent"] and expected["signal"]
+        for measure in ("gradient", "weight", "change"):
+            found = {name.removeprefix("_orig_mod."): value for name, value in look[measure].items()}
+            assert found == pytest.approx(expected[measure], rel=1e-4), measure
+
+
+def test_the_record_is_written_however_the_training_ends(tmp_path):
+    class Ends(callbacks.Callback):
+        def __init__(self, error):
+            self.error = error
+
+        def on_train_batch_begin(self, batch, logs):
+            if self.trainer.steps == 2 and isinstance(self.error, NonFiniteError):
+                self.model[0].weight.data[0, 0] = float("nan")
+            elif self.trainer.steps == 2 and self.error:
+                raise self.error
+
+    x, y = digits(samples=128)
+    for error in (None, KeyboardInterrupt(), ArgumentError("planned"), NonFiniteError()):
+        file = tmp_path / f"{type(error).__name__}.json"
+        diagnosis = Diagnosis(file=file)
+        train = Trainer(plain(nn.ReLU, 2), optimizers.SGD(0.1), "cross_entropy")
+        if error is None:
+            train.fit(x, y, verbose=0, callbacks=[diagnosis])
+        else:
+            with pytest.raises(type(error)):
+                train.fit(x, y, verbose=0, callbacks=[Ends(error), diagnosis])
+        record = Record.from_json(file.read_text())
+        assert record == diagnosis.record
+        assert [look["step"] for look in record.looks] == ([0, 1, 3] if error is None else [0, 1])
+        assert sum(record.counts) == (128 if error is None else 96 if isinstance(error, NonFiniteError) else 64)
+        found = [finding for finding in find(record).found if finding.kind == "loss not finite"]
+        assert len(found) == isinstance(error, NonFiniteError)
+    assert found[0].severity == "critical"
+    assert found[0].measured.startswith("Step 3: the loss is nan") and "\n" not in found[0].measured
+
+
 # Labels --------------------------------------------------------------------------------------------------------------
 
 
@@ -291,8 +356,7 @@ def test_a_step_that_fails_leaves_nothing_behind(moment):
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in net.modules())
     assert not torch.overrides._get_current_function_mode_stack()
     assert diagnosis.findings().record.looks == []
-    if moment == "backward":
-        assert not {"loss", "start"} & set(vars(trainer.objective))
+    assert trainer.objective.listener is None
 
 
 def test_other_optimizers_are_not_looked_at():
@@ -350,6 +414,25 @@ def test_the_text_fits_a_terminal_and_the_worst_comes_first(findings):
     order = [finding.severity for finding in findings.found]
     assert order == sorted(order, key=("critical", "warning", "note").index)
     assert all(max(map(len, findings.text(width).splitlines())) <= width for width in (60, 120))
+
+
+def test_in_brief_an_alarm_is_a_line_and_the_worst_come_first(findings):
+    lines = findings.brief()
+    assert [line.partition(" in ")[0] for line in lines] == list(
+        dict.fromkeys(finding.title.partition(" in ")[0] for finding in findings.alarms)
+    )
+    dead = Record(layers=[f"conv{number}" for number in range(8)])
+    silent = dict.fromkeys(dead.layers, 0.6) | {"conv7": 1.0}
+    dead.looks = [{"step": 2, "rate": 0.1, "error": None, "silent": silent, **{name: {} for name in MEASURES}}]
+    dead.not_finite = "Step 2"
+    assert find(dead).brief() == [
+        "critical: disconnected layer in conv0 and 7 more layers",
+        "critical: dead ReLUs in conv7",
+        "critical: loss not finite",
+        "warning: dead ReLUs in conv0 and 6 more layers",
+    ]
+    assert find(dead).brief(2)[2:] == ["and 2 more"]
+    assert find(Record()).brief() == []
 
 
 def test_a_record_goes_through_json(findings):

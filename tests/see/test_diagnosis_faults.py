@@ -79,7 +79,7 @@ def test_a_run_with_a_record_answers_at_once(run):
     record = Record(layers=["dense"], trouble="")
     (run.folder / RECORD_FILE).write_text(record.to_json())
     output = call(run.folder)
-    assert output.startswith("Nothing was found to be wrong. Looked at no step, 1 layers.")
+    assert output.startswith("Nothing was found to be wrong. Looked at no step, 1 layer.")
 
 
 def test_the_first_steps_that_are_taken_again_are_those_of_the_training(run, monkeypatch):

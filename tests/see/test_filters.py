@@ -120,10 +120,31 @@ def test_one_filter_depthwise_and_transposed():
     assert np.allclose(weights[4, 1], transposed.weight[3, 1].detach().numpy())
 
 
+def test_kernels_without_a_pattern_over_an_image_are_drawn_whole():
+    for conv, shape, words in (
+        (nn.Conv2d(5, 8, 1), (8, 1, 5), ["8 filters of 1 × 1 × 5", "a column for each of 5 channels"]),
+        (nn.Conv1d(3, 6, 4), (6, 3, 4), ["6 filters of 1 × 4 × 3", "a row for each of 3 channels"]),
+        (nn.ConvTranspose1d(6, 4, 5, groups=2), (4, 3, 5), ["4 filters of 1 × 5 × 3", "a row for each of 3 channels"]),
+    ):
+        found = see.filters(nn.Sequential(nn.ReLU(), conv))
+        assert found.path == "1" and found.patterns.shape == shape
+        weight = conv.weight.detach().numpy()
+        if not isinstance(conv, nn.ConvTranspose1d):
+            assert np.allclose(found.patterns, weight.reshape(shape))
+        else:  # the second group's filters read channels 3 to 5
+            assert np.allclose(found.patterns[3, 1], weight[4, 1])
+        assert found.nearest == (None,) * shape[0]
+        assert_readable(found, *words)
+    assert_readable(see.filters(nn.Conv1d(1, 6, 9)), "6 filters of 1 × 9 × 1", "each scaled")
+    assert see.filters(nn.Conv2d(3, 8, 1)).patterns.shape == (8, 1, 1, 3)  # a colour each
+    mixed = nn.Sequential(nn.Conv1d(1, 4, 3), nn.Unflatten(1, (1, 4)), nn.Conv2d(1, 2, 3))
+    assert see.filters(mixed).path == "2"
+
+
 def test_layers_without_pictures():
-    net = nn.Sequential(nn.Conv2d(2, 8, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
-    with pytest.raises(ArgumentError, match="1 × 1 over 2 channels"):
-        see.filters(net)
+    net = nn.Sequential(nn.Conv2d(2, 8, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3), nn.Conv3d(1, 2, 3))
+    with pytest.raises(ArgumentError, match="'4' is a Conv3d: expected a convolution along one or two axes"):
+        see.filters(net, "4")
     with pytest.raises(ArgumentError, match="'1' is a ReLU"):
         see.filters(net, "1")
     with pytest.raises(ArgumentError, match="64 values that are no pixels"):

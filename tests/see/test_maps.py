@@ -99,6 +99,11 @@ def test_maps_that_are_not_there():
 # Shifts ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_field_that_begins_outside_the_image_is_told_with_a_minus_sign():
+    told = see.receptive_field(nn.Conv2d(1, 2, 5, padding=2), "", torch.rand(8, 8), at=(1, 0)).text()
+    assert "rows −1 to 3 and columns −2 to 2: a field of 5 × 5, stride 1, from −2 on." in told
+
+
 @pytest.mark.parametrize("by", [(2, 0), (0, -4), (-2, 2), (0, 0)])
 def test_a_shift_of_the_image_shifts_the_maps(by):
     image = torch.rand(1, 32, 32)

@@ -50,6 +50,8 @@ def test_firing_is_counted_right():
     assert fired.never == (1, 2)
     assert fired.order[0] == 0
     assert "never: 1, 2" in fired.text()
+    assert fired.text().startswith("1: on 20 samples at 144 positions each, ")
+    assert see.firing(net, "1", images[:1]).text().startswith("1: on 1 sample at 144 positions each, ")
     assert_readable(fired, "How often the filters of 1 fire", "2 never fire", "share of positions")
 
 

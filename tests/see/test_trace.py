@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from striate import layers, losses, models
-from striate.errors import ArgumentError, NotBuiltError, UnknownNameError
+from striate.errors import ArgumentError, NotBuiltError, SelfCheckError, UnknownNameError
 from striate.see import trace
-from striate.see.worked.checking import SelfCheckError
 from striate.see.worked.moves import Move
 from striate.see.worked.pointwise import Pointwise
 from striate.see.worked.weighted_sums import WeightedSum

@@ -41,10 +41,10 @@ class ReceptiveField:
         """
 
         >>> print(ReceptiveField((11, 11), (4, 4), (-2, -2), (55, 55)))
-        11 × 11, stride 4, from -2 on
+        11 × 11, stride 4, from −2 on
         """
         stride, offset = (times(set(part) if len(set(part)) == 1 else part) for part in (self.stride, self.offset))
-        return f"{times(self.size)}, " + (f"stride {stride}, from {offset} on" if any(self.stride) else "for all units")
+        return f"{times(self.size)}, " + (f"stride {stride}, from {offset.replace('-', '−')} on" if any(self.stride) else "for all units")
 
     def through(
         self,

@@ -14,13 +14,16 @@ from striate import __version__
 from striate.cli.budget import budget
 from striate.cli.diagnose import diagnose
 from striate.cli.errors import Group
+from striate.cli.export import export
 from striate.cli.look import compare, explain, memory, neuron, summary
 from striate.cli.panels import Command
 from striate.cli.runs import runs
 from striate.cli.see import see
 from striate.cli.sweep import sweep
+from striate.cli.trace import trace
 from striate.cli.train import train
 from striate.cli.use import evaluate, predict
+from striate.cli.zoo import zoo
 
 app = typer.Typer(
     cls=Group,
@@ -50,7 +53,24 @@ def start(
     """
 
 
-_COMMANDS = (train, sweep, evaluate, predict, see, diagnose, summary, explain, compare, memory, budget, neuron, runs)
+_COMMANDS = (
+    train,
+    sweep,
+    evaluate,
+    predict,
+    export,
+    see,
+    trace,
+    diagnose,
+    zoo,
+    summary,
+    explain,
+    compare,
+    memory,
+    budget,
+    neuron,
+    runs,
+)
 for command in _COMMANDS:
     app.command(cls=Command)(command)
 

@@ -15,7 +15,7 @@ def budget(
         str | None,
         typer.Argument(
             metavar="MODEL",
-            help="A model that is over the budget, as for summary: lenet, a run, timm:NAME, a file, ...",
+            help="A model that is over the budget, as for summary: lenet, resnet18, a run, a file, ...",
             show_default="propose new ones",
         ),
     ] = None,

@@ -13,7 +13,8 @@ OwnInput = Annotated[
     typer.Option(
         "--input",
         metavar="SIZES",
-        help="The shape of one sample, in the model's own order: 28x28x1, or 3x224x224 for torchvision and timm.",
+        help="The shape of one sample, in the model's own order: 28x28x1, or 3x224x224 for the zoo, torchvision and "
+        "timm.",
         show_default="the model's own, or 28x28x1",
     ),
 ]

@@ -16,9 +16,9 @@ WhatModel = Annotated[
     typer.Argument(
         metavar="MODEL",
         help=(
-            "A small network (perceptron, dense, lenet, cnn, rnn), also for a data set (dense-mnist); "
-            "torchvision:NAME, timm:NAME, path.py:function; a run, a file (.safetensors, .pt2, .onnx, .keras), or a "
-            "folder of Hugging Face."
+            "A small network (perceptron, dense, lenet, cnn, rnn), also for a data set (dense-mnist); a backbone of "
+            "`striate zoo` (resnet18); torchvision:NAME, timm:NAME, path.py:function; a run, a file (.safetensors, "
+            ".pt2, .onnx, .keras), or a folder of Hugging Face."
         ),
         show_default=False,
     ),

@@ -8,6 +8,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from striate.cli.tasks import CLASSIFICATION, TASKS
 from striate.errors import ArgumentError, DataError
 from striate.shapes import one_of
 
@@ -19,6 +20,7 @@ class Plan:
     """What was asked for; `None` leaves the choice to Striate. The defaults are those of the command line."""
 
     data: str
+    task: str = CLASSIFICATION
     model: str = "cnn"
     weights: str | None = None
     fine_tune: str = "gradual"
@@ -52,6 +54,7 @@ class Plan:
     def __post_init__(self) -> None:
         if self.balance is not None:
             one_of(self.balance, ("weights", "sampling"), "--balance")
+        one_of(self.task, TASKS, "--task")
         one_of(self.fine_tune, ("gradual", "all", "none"), "--fine-tune")
 
     @property
@@ -76,7 +79,10 @@ def plan_of(config: Any, path: str | Path, given: Mapping[str, Any]) -> Plan:
         DataError: the configuration was not made by `striate train`.
     """
     told = config if isinstance(config, dict) else {}
-    values = {name: value for name, value in told.items() if name not in _OF_THE_FOLDER} | dict(given)
+    values = {name: value for name, value in told.items() if name not in _OF_THE_FOLDER}
+    if values.get("task") not in TASKS:  # the configuration says which kind of classification it was
+        values.pop("task", None)
+    values |= dict(given)
     needed = [field.name for field in fields(Plan) if field.default is MISSING]
     if not all(name in values for name in needed):
         raise DataError(f"{path} was not made by `striate train`: it lacks {', '.join(needed)}.")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from rich import box
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 _WIDTH_WITHOUT_TERMINAL = 200
@@ -35,8 +35,22 @@ def show(table: Table) -> None:
 
 
 @contextmanager
+def waiting_bar(doing: str) -> Iterator[None]:
+    """A bar that moves while something is done of which nobody knows how long it takes."""
+    with _progress(SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()) as progress:
+        progress.add_task(doing, total=None)
+        yield
+
+
+@contextmanager
 def reading_bar() -> Iterator[Callable[[int, int], None]]:
     """A bar for files that are read: call what it gives with how many are done, and of how many."""
-    with Progress(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as progress:
+    with _progress() as progress:
         task = progress.add_task("Reading images", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _progress(*columns: ProgressColumn) -> Progress:
+    """On the terminal alone, and gone once it is done."""
+    console = Console(file=sys.stderr)
+    return Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty())

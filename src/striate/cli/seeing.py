@@ -8,15 +8,15 @@ import numpy as np
 import typer
 
 from striate import _files
-from striate._registry import suggestion
+from striate.cli import screen
 from striate.cli.trained import Trained, open_trained
 from striate.data import load_image
 from striate.errors import ArgumentError
+from striate.see.attribution import output_of
 from striate.see.places import path_of
 from striate.shapes import times
 
 _TOLD = 3  # classes
-_NAMED = 10
 
 
 def see_image(
@@ -40,16 +40,17 @@ def see_image(
 
     probabilities = _probabilities(trained, values)
     answer = Answer(_said(trained, values, probabilities), probabilities)
-    page = image_page(
-        Path(image).name,
-        trained.model,
-        pixels,
-        answer,
-        origin=f"An image for the run {trained.run.name} with the model {trained.config['model']}.",
-        class_names=trained.class_names,
-        target=target,
-        layer=layer,
-    )
+    with screen.waiting_bar("Looking into the network"):
+        page = image_page(
+            Path(image).name,
+            trained.model,
+            pixels,
+            answer,
+            origin=f"An image for the run {trained.run.name} with the model {trained.config['model']}.",
+            class_names=trained.class_names,
+            target=target,
+            layer=layer,
+        )
     path = Path(output) if output else trained.run.folder / f"see-{Path(image).stem}.html"
     try:
         _files.write_text(path, page)
@@ -79,18 +80,6 @@ def _said(trained: Trained, values: np.ndarray, probabilities: dict[str, float])
 
 def _target(trained: Trained, class_name: str, outputs: int) -> int:
     """The output of the network that speaks for a class."""
-    names = trained.class_names
-    if class_name not in names:
-        if not names:
-            raise ArgumentError(f"--class {class_name}: {trained.run.name!r} predicts numbers, it has no classes.")
-        more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-        known = ", ".join(names[:_NAMED]) + more
-        raise ArgumentError(f"--class {class_name}: expected one of {known}.{suggestion(class_name, names)}")
-    if outputs > 1:
-        return names.index(class_name)
-    if class_name != names[-1]:
-        raise ArgumentError(
-            f"--class {class_name}: the network has one output, which speaks for {names[-1]} and against {names[0]}: "
-            f"expected --class {names[-1]}."
-        )
-    return 0
+    if not trained.class_names:
+        raise ArgumentError(f"--class {class_name}: {trained.run.name!r} predicts numbers, it has no classes.")
+    return output_of(class_name, trained.class_names, outputs, "--class ")

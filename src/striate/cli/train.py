@@ -20,12 +20,20 @@ def train(
         str | None,
         typer.Argument(
             metavar="DATA",
-            help="digits (embedded), a folder with one sub-folder of images per class, a CSV or JSONL file of paths "
-            "and labels, a .tar of images and labels, a folder or file in the IDX format of MNIST, or an .npz file "
-            "with the arrays x and y.",
+            help="digits or shapes (embedded), a folder with one sub-folder of images per class, a CSV or JSONL file "
+            "of paths and labels, a .tar of images and labels, a folder or file in the IDX format of MNIST, or an "
+            ".npz file with the arrays x and y.",
             show_default=False,
         ),
     ] = None,
+    task: Annotated[
+        str,
+        typer.Option(
+            metavar="TASK",
+            help="classification (or regression, where the data has numbers), segmentation (a class for each pixel), "
+            "detection (a box around each object), faces (who it is).",
+        ),
+    ] = Plan.task,
     model: Annotated[
         str,
         typer.Option(

@@ -15,21 +15,22 @@ import torch
 import typer
 
 from striate import __version__, _files, optimizers
-from striate._registry import suggestion
 from striate.account.capacity import Capacity, capacity
-from striate.callbacks import Callback, CSVLogger
-from striate.cli import reading
+from striate.callbacks import CSVLogger
+from striate.cli import reading, task_runs
 from striate.cli.augmenting import changes_when_tested
-from striate.cli.errors import INTERRUPTED
-from striate.cli.launching import LOST, follow_launcher, go_on_with
+from striate.cli.device import check_device
+from striate.cli.launching import follow_launcher
 from striate.cli.networks import check_name, check_weights, holds_bytes, image_size, make_model, num_outputs
 from striate.cli.plan import Plan, plan_of
 from striate.cli.reading import Parts
 from striate.cli.recipe import Recipe, choose
+from striate.cli.stopping import Stopwatch, check_same_data, told_when_stopped
+from striate.cli.tasks import CLASSIFICATION, job
 from striate.cli.trained import Outputs, outputs_of, predict, save
 from striate.data import Dataset, augment, first_batch_picture
 from striate.distributed import World, is_sharded, joined, whole_state, world
-from striate.errors import ArgumentError, DataError, LostProcessError, TrainingError
+from striate.errors import ArgumentError, TrainingError
 from striate.models import Model
 from striate.see.diagnosis import RECORD_FILE, Diagnosis, Findings, Record, find
 from striate.sources.functions import absolute, is_function
@@ -39,7 +40,6 @@ from striate.train.policy import Choice
 from striate.train.progress import duration
 from striate.train.rate_finder import RateFinding
 
-_DEVICES = ("cpu", "cuda", "mps")
 _CHECKPOINTS = "checkpoints"
 _FINDING = "learning_rate.json"
 _PICTURED = 32  # images of the first batch
@@ -50,13 +50,16 @@ def train(plan: Plan, run: Run | None = None) -> None:
 
     Of several processes that train together the first prints and writes.
     """
+    if plan.task != CLASSIFICATION:
+        task_runs.train(job(plan.task), plan, run)
+        return
     follow_launcher()
     with joined(plan.device) as world, world.one_voice():
         _train(plan, run, world)
 
 
 def _train(plan: Plan, run: Run | None, world: World) -> None:
-    _check_device(plan.device)
+    check_device(plan.device)
     check_name(plan.model)
     check_weights(plan)
     for service in plan.services:
@@ -70,11 +73,7 @@ def _train(plan: Plan, run: Run | None, world: World) -> None:
             plan.validation_fraction,
         )
     reading.tell(parts, plan.seed)
-    if run is not None and _samples(parts) != run.config["samples"]:
-        raise DataError(
-            f"{plan.data} has {_samples(parts):,} samples now, but the run {run.name!r} began with "
-            f"{run.config['samples']:,}: bring the same data back, or begin a new run."
-        )
+    check_same_data(run, plan.data, _samples(parts))
 
     torch.manual_seed(plan.seed)
     model = make_model(plan, parts.train)
@@ -90,27 +89,13 @@ def _train(plan: Plan, run: Run | None, world: World) -> None:
         run = world.from_first(made)
     tracking = Tracking(*plan.services, run=run)
     try:
-        history, seconds = _fit(trainer, recipe, parts, run, tracking)
-        _finish(trainer, plan, parts, run, tracking, history, seconds)
-    except LostProcessError as error:
-        typer.secho(f"Error: {error}\n{go_on_with(run.folder)}", fg="red", err=True)
-        raise typer.Exit(LOST) from error
+        with told_when_stopped(run, world, lambda: None if is_sharded(model) else save(model, run)):
+            history, seconds = _fit(trainer, recipe, parts, run, tracking)
+            _finish(trainer, plan, parts, run, tracking, history, seconds)
     except TrainingError:
         if world.first:
             typer.echo(_alarms(run, _findings(run)), nl=False)
         raise
-    except KeyboardInterrupt as error:
-        if not world.first:
-            raise typer.Exit(INTERRUPTED) from error
-        if not is_sharded(model):
-            save(model, run)
-        saved = ", ".join(sorted(path.name for path in run.folder.iterdir()))
-        typer.secho(
-            f"Stopped. {run.folder} holds {saved}, with the model as it was when stopped.\n{go_on_with(run.folder)}",
-            fg="red",
-            err=True,
-        )
-        raise typer.Exit(INTERRUPTED) from error
 
 
 def resume(name: str, runs_folder: str) -> None:
@@ -147,7 +132,7 @@ def _fit(
         transfer.fit_head(parts.train, plan.device)
         if transfer.fine_tune == "none":
             return {}, time.perf_counter() - begin
-    stopwatch, diagnosis = _Stopwatch(), Diagnosis(file=run.folder / RECORD_FILE)
+    stopwatch, diagnosis = Stopwatch(), Diagnosis(file=run.folder / RECORD_FILE)
     limits = [TimeBudget(plan.minutes)] if plan.minutes else []
     history = trainer.fit(
         **recipe.data(parts),
@@ -258,23 +243,6 @@ def _alarms(run: Run, findings: Findings | None) -> str:
     return "\n".join(["Diagnosis:", *(f"  {line}" for line in lines), f"  why, and what to change: {command}\n"])
 
 
-class _Stopwatch(Callback):
-    """How long a training took, with what it took before it was stopped."""
-
-    def __init__(self) -> None:
-        self._begin = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        return time.perf_counter() - self._begin
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._begin -= state["seconds"]
-
-
 def configuration(recipe: Recipe, parts: Parts, model: Model, outputs: Outputs) -> dict[str, Any]:
     """What was asked for with what was chosen, and all that using the model takes."""
     plan, everything = recipe.plan, parts.everything
@@ -310,12 +278,3 @@ def _capacity(model: Model, train: Dataset) -> Capacity:
 def _name(plan: Plan, parts: Parts) -> str:
     model = Path(plan.model.partition(".py:")[0]).name if is_function(plan.model) else plan.model
     return re.sub(r'[\s/\\:*?"<>|]+', "-", f"{parts.everything.name}-{model}").strip("-. ")
-
-
-def _check_device(name: str | None) -> None:
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        kind = str(name).partition(":")[0]
-        hint = " This machine has none." if kind in _DEVICES else suggestion(kind, _DEVICES)
-        raise ArgumentError(f"--device {name}: expected cpu, cuda, cuda:1 or mps.{hint}") from error

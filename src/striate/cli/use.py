@@ -30,12 +30,21 @@ def evaluate(
 
 
 def predict(
-    run: RunName,
+    run: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="The name of a run, its folder, or an exported file.", show_default=False),
+    ],
     images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Image files.", show_default=False)],
     json: Annotated[bool, typer.Option("--json", help="Print JSON with the probability of every class.")] = False,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER", help="Draw boxes or masks onto the images, into this folder.", show_default=False
+        ),
+    ] = None,
     runs_folder: RunsFolder = "runs",
 ) -> None:
     """Say what is on images: the three most probable classes of each."""
     from striate.cli.using import predict_images
 
-    predict_images(run, images, json, runs_folder)
+    predict_images(run, images, json, output, runs_folder)

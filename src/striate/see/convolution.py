@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from striate.errors import ArgumentError
-from striate.see.images import as_batch
 from striate.see.style import WIDTH, Drawn, Theme, bare, figure, show, signed
-from striate.see.worked.choosing import ASKED
 from striate.see.worked.expressions import Equation
-from striate.see.worked.finding import find
+from striate.see.worked.finding import find_number
 from striate.see.worked.weighted_sums import Convolution
 from striate.see.worked.writing import decimal, text
 from striate.shapes import times
@@ -151,20 +148,15 @@ def convolve(module: nn.Module, layer: str, image: Any, at: tuple[int, int], fil
                  = 3
     """
     worked: Convolution
-    path, worked = find(module, (as_batch(module, image),), layer, Convolution, "convolution")
-    if worked.rank != 2:
-        raise ArgumentError(f"{path!r} is a convolution along {worked.rank} axes; convolve works those of images.")
-    result = worked.outputs()[0][0]
-    check_place(path, result.shape, (filter, *at))
+    path, worked, result = find_number(module, image, layer, Convolution, "convolution", (filter, *at))
     index = (0, filter, *at)
     position, _ = worked.split(index)
     group, per_group = divmod(filter, worked.matrix.shape[1])[0], worked.weight.shape[1]
     shape = worked.weight.shape[1:]
     corner, step = worked.corner_of(at)
     bias = 0.0 if worked.bias is None else float(worked.bias[filter])
-    worked.most = ASKED
     return Convolved(
-        path or type(module).__name__,
+        path,
         (at[0], at[1]),
         filter,
         corner,
@@ -177,20 +169,6 @@ def convolve(module: nn.Module, layer: str, image: Any, at: tuple[int, int], fil
         result[filter].numpy(),
         worked.forward(index, 0)[0],
     )
-
-
-def check_place(path: str, shape: Any, index: tuple[int, ...]) -> None:
-    """Refuse a filter or place that a map does not have.
-
-    Raises:
-        ArgumentError: it has not.
-    """
-    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in index)
-    if len(index) != len(shape) or not whole or any(not 0 <= i < n for i, n in zip(index, shape, strict=True)):
-        raise ArgumentError(
-            f"{path}: there is no map {index[0]!r} with a place {index[1:]!r}; it has {shape[0]:,} maps of "
-            f"{times(shape[1:])}, counted from 0."
-        )
 
 
 def _cells(axes: Axes, values: np.ndarray, title: str, theme: Theme) -> None:

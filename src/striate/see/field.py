@@ -85,10 +85,8 @@ class Field(Drawn):
         if not self.box or not self.closed_form:
             return f"The field of {self._where} has no closed form. {effective}"
         rows, columns = (self.box[2] - 1, self.box[3] - 1)
-        return (
-            f"{self._where} sees rows {self.box[0]} to {rows} and columns {self.box[1]} to {columns}: a field of "
-            f"{self.closed_form}. {effective}"
-        )
+        seen = f"rows {self.box[0]} to {rows} and columns {self.box[1]} to {columns}".replace("-", "−")
+        return f"{self._where} sees {seen}: a field of {self.closed_form}. {effective}"
 
     def _draw(self, theme: Theme) -> Figure:
         from matplotlib.colors import LinearSegmentedColormap, PowerNorm

@@ -20,7 +20,9 @@ from striate.shapes import times
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+_OVER_IMAGES = (nn.Conv2d, nn.ConvTranspose2d)
+_ALONG_ONE_AXIS = (nn.Conv1d, nn.ConvTranspose1d)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d)
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Filters(Drawn):
 
     Attributes:
         path: the layer.
-        weights: its kernels, (filters, channels, height, width).
+        weights: its kernels, (filters, channels, height, width); the height of those along one axis is 1.
         patterns: what is drawn of each: (height, width), or (height, width, 3) where the channels are red, green, blue.
         drawn_as: how the patterns were made of the weights.
         nearest: for each filter the classic one that it is most like, by its pattern over all channels; `None` for
@@ -70,7 +72,7 @@ class Filters(Drawn):
 
     def _draw(self, theme: Theme) -> Figure:
         count, height, width = self.patterns.shape[:3]
-        gap = max(1, math.ceil(0.12 * max(height, width)))
+        gap = max(1, math.ceil(0.12 * min(height, width)))
         columns = columns_for(count, height + gap, width + gap, aspect=1.3)
         rows = math.ceil(count / columns)
         whole = mosaic(list(_scaled(self.patterns)), columns, gap)
@@ -97,11 +99,13 @@ def filters(module: nn.Module, layer: str | None = None) -> Filters:
 
     Kernels over red, green and blue are drawn in colour, those over one channel as they are. Of kernels over other
     numbers of channels, the pattern over the kernel's positions is drawn that explains most of all its channels (their
-    first principal component, not centred), and the title says how much of the energy that is.
+    first principal component, not centred), and the title says how much of the energy that is. Kernels without such a
+    pattern, of 1 × 1 or along one axis, are drawn whole.
 
     Args:
         module: any module.
-        layer: a convolution, or a dense layer that takes images; by default the first of the module.
+        layer: a convolution along one or two axes, or a dense layer that takes images; by default the first of the
+            module, over images if it has one.
 
     Raises:
         ArgumentError: there is no such layer, or it has no kernels with a pattern.
@@ -114,45 +118,51 @@ def filters(module: nn.Module, layer: str | None = None) -> Filters:
         (32, 3, 3)
     """
     path = _first_with_kernels(module) if layer is None else path_of(module, layer)
-    weights = _kernels(module, path)
+    weights, over_images = _kernels(module, path)
     count, channels, height, width = weights.shape
     grey, energy = _main_patterns(weights)
     patterns, drawn_as = grey, "each scaled to its own greatest weight"
-    if channels == 3:
+    if channels > 1 and not over_images:
+        patterns = weights[:, :, 0]
+        drawn_as = f"whole, with a row for each of {channels:,} channels; each scaled to its own greatest weight"
+    elif channels > 1 and channels != 3 and (height, width) == (1, 1):
+        patterns = weights[:, None, :, 0, 0]
+        drawn_as = f"whole, with a column for each of {channels:,} channels; each scaled to its own greatest weight"
+    elif channels == 3:
         patterns = weights.transpose(0, 2, 3, 1)
         drawn_as = "red, green and blue weights; mid-grey is zero, each scaled to its own greatest"
-    elif channels > 1 and (height, width) == (1, 1):
-        raise ArgumentError(f"{path!r} has kernels of 1 × 1 over {channels:,} channels: there is no pattern to draw.")
     elif channels > 1:
         drawn_as = f"of {channels:,} channels the main pattern: {energy:.0%} of the energy on average"
-    return Filters(path, weights, patterns, drawn_as, tuple(map(nearest, grey)))
+    return Filters(path or type(module).__name__, weights, patterns, drawn_as, tuple(map(nearest, grey)))
 
 
 def _first_with_kernels(module: nn.Module) -> str:
     named = dict(module.named_modules())
-    for kinds in (_CONVOLUTIONS, (nn.Linear,)):
+    for kinds in (_OVER_IMAGES, _ALONG_ONE_AXIS, (nn.Linear,)):
         for path, part in named.items():
             if isinstance(part, kinds):
                 outer = path.removesuffix(".op")
                 return outer if path.endswith(".op") and isinstance(named[outer], Layer) else path
-    raise ArgumentError("The network has no convolution over images and no dense layer: there are no kernels to draw.")
+    raise ArgumentError(
+        "The network has no convolution along one or two axes and no dense layer: there are no kernels to draw."
+    )
 
 
-def _kernels(module: nn.Module, path: str) -> np.ndarray:
-    """(filters, channels, height, width)."""
+def _kernels(module: nn.Module, path: str) -> tuple[np.ndarray, bool]:
+    """(filters, channels, height, width), and whether they lie over images."""
     part = part_of(module, path)
     inner = getattr(part, "op", part) if isinstance(part, Layer) else part
     if isinstance(inner, nn.Linear):
-        return _images_of(module, inner, path)
-    if not isinstance(inner, _CONVOLUTIONS):
+        return _images_of(module, inner, path), True
+    if not isinstance(inner, (*_OVER_IMAGES, *_ALONG_ONE_AXIS)):
         raise ArgumentError(
-            f"{path!r} is a {type(part).__name__}: expected a convolution over images or a dense layer."
+            f"{path!r} is a {type(part).__name__}: expected a convolution along one or two axes, or a dense layer."
         )
     weights = inner.weight.detach().cpu().double().numpy()
-    if isinstance(inner, nn.ConvTranspose2d):
+    if isinstance(inner, _TRANSPOSED):
         grouped = weights.reshape(inner.groups, -1, *weights.shape[1:])
         weights = grouped.swapaxes(1, 2).reshape(-1, grouped.shape[1], *weights.shape[2:])
-    return weights
+    return (weights, True) if weights.ndim == 4 else (weights[:, :, None], False)
 
 
 def _images_of(module: nn.Module, linear: nn.Linear, path: str) -> np.ndarray:

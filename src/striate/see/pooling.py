@@ -8,13 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from striate.errors import ArgumentError
-from striate.see.convolution import check_place, write_numbers
-from striate.see.images import as_batch
+from striate.see.convolution import write_numbers
 from striate.see.style import Drawn, Theme, figure, show, signed
-from striate.see.worked.choosing import ASKED
 from striate.see.worked.expressions import Equation
-from striate.see.worked.finding import find
+from striate.see.worked.finding import find_number
 from striate.see.worked.poolings import MaxPooling, Pooling
 from striate.see.worked.writing import decimal, text
 
@@ -118,17 +115,12 @@ def pool(module: nn.Module, layer: str, image: Any, at: tuple[int, int], channel
                  = 5   (largest: x[0,0,1])
     """
     worked: Pooling
-    path, worked = find(module, (as_batch(module, image),), layer, Pooling, "pooling")
-    if worked.rank != 2:
-        raise ArgumentError(f"{path!r} pools along {worked.rank} axes; pool works those of images.")
-    result = worked.outputs()[0][0]
-    check_place(path, result.shape, (channel, *at))
+    path, worked, result = find_number(module, image, layer, Pooling, "pooling", (channel, *at))
     index = (0, channel, *at)
-    worked.most = ASKED
     places = tuple((place[-2], place[-1]) for place in worked.window(index)[2])
     largest = worked.largest_of(index)[-2:] if isinstance(worked, MaxPooling) else None
     return Pooled(
-        path or type(module).__name__,
+        path,
         (at[0], at[1]),
         channel,
         places,

@@ -57,9 +57,10 @@ class Firing(Drawn):
 
     def text(self) -> str:
         """The share of active units, the filters that fire most, and those that never do."""
-        at = f" at {self.positions:,} positions each" if self.positions > 1 else ""
+        on = f"{self.samples:,} sample{'s' * (self.samples > 1)}"
+        on += f" at {self.positions:,} positions each" * (self.positions > 1)
         lines = [
-            f"{self.path}: on {self.samples:,} samples{at}, {self.share.mean():.1%} of its values are above zero; "
+            f"{self.path}: on {on}, {self.share.mean():.1%} of its values are above zero; "
             f"{len(self.never):,} of {len(self.share):,} filters never fire."
         ]
         lines.append("filter  fires at  on samples      mean  greatest")

@@ -5,6 +5,7 @@ more to install than this is to read.
 """
 
 from striate.see.attribution.checking import Checks
+from striate.see.attribution.classes import output_of
 from striate.see.attribution.comparison import Attributions
 from striate.see.attribution.methods import (
     Options,
@@ -31,6 +32,7 @@ __all__ = [
     "gradcam_plus_plus",
     "integrated_gradients",
     "occlusion",
+    "output_of",
     "saliency",
     "scorecam",
     "smoothgrad",

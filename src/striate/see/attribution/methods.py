@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from striate._registry import suggestion
-from striate.errors import ArgumentError, ShapeError, UnknownNameError
+from striate.errors import ArgumentError, NotApplicableError, ShapeError, UnknownNameError
 from striate.see.attribution import cams, pixels
 from striate.see.attribution.checking import check
 from striate.see.attribution.comparison import Attributions
 from striate.see.attribution.result import Attribution
-from striate.see.attribution.subject import NotApplicableError, Progress, Subject, explained
+from striate.see.attribution.subject import Progress, Subject, explained
 from striate.see.attribution.target_layer import TargetLayer, find_target_layer
 from striate.see.images import to_picture
 from striate.shapes import spread, text, times
@@ -37,14 +37,14 @@ class Options(TypedDict, total=False):
 
 
 def gradcam(
-    module: nn.Module, image: Any, target: int | None = None, layer: str | None = None, **options: Unpack[Options]
+    module: nn.Module, image: Any, target: int | str | None = None, layer: str | None = None, **options: Unpack[Options]
 ) -> Attribution:
     """Grad-CAM: the maps of a layer, weighted by the mean of their gradient (Selvaraju et al. 2017, arXiv:1610.02391).
 
     Args:
         module: any network that gives one score for each class; Striate's take channels last, others channels first.
         image: one image: a path, an array, a tensor or an image of Pillow.
-        target: the index of the class to explain; by default the likeliest.
+        target: the class to explain, its index or one of `class_names`; by default the likeliest.
         layer: whose maps; by default the last layer before pooling that has several positions.
         options: `class_names`, `checks` and `progress`, see `Options`.
 
@@ -66,7 +66,7 @@ def gradcam(
 
 
 def gradcam_plus_plus(
-    module: nn.Module, image: Any, target: int | None = None, layer: str | None = None, **options: Unpack[Options]
+    module: nn.Module, image: Any, target: int | str | None = None, layer: str | None = None, **options: Unpack[Options]
 ) -> Attribution:
     """Grad-CAM++: the maps of a layer, weighted by their positive gradients, so that several objects of a class count
     alike (Chattopadhay et al. 2018, arXiv:1710.11063). Arguments and errors as for `gradcam`.
@@ -75,7 +75,7 @@ def gradcam_plus_plus(
 
 
 def scorecam(
-    module: nn.Module, image: Any, target: int | None = None, layer: str | None = None, **options: Unpack[Options]
+    module: nn.Module, image: Any, target: int | str | None = None, layer: str | None = None, **options: Unpack[Options]
 ) -> Attribution:
     """Score-CAM: the maps of a layer, weighted by the score of the image masked with each (Wang et al. 2020,
     arXiv:1910.01279). It needs no gradients, and one run for each channel. Arguments and errors as for `gradcam`.
@@ -84,7 +84,7 @@ def scorecam(
 
 
 def eigencam(
-    module: nn.Module, image: Any, target: int | None = None, layer: str | None = None, **options: Unpack[Options]
+    module: nn.Module, image: Any, target: int | str | None = None, layer: str | None = None, **options: Unpack[Options]
 ) -> Attribution:
     """Eigen-CAM: the first principal component of a layer's maps (Muhammad and Yeasin 2020, arXiv:2008.00299).
 
@@ -94,13 +94,13 @@ def eigencam(
     return _cam("Eigen-CAM", cams.eigencam, module, image, target, layer, **options)
 
 
-def saliency(module: nn.Module, image: Any, target: int | None = None, **options: Unpack[Options]) -> Attribution:
+def saliency(module: nn.Module, image: Any, target: int | str | None = None, **options: Unpack[Options]) -> Attribution:
     """Saliency: how steeply the score changes with each pixel (Simonyan et al. 2014, arXiv:1312.6034).
 
     Args:
         module: any network that gives one score for each class; Striate's take channels last, others channels first.
         image: one image: a path, an array, a tensor or an image of Pillow.
-        target: the index of the class to explain; by default the likeliest.
+        target: the class to explain, its index or one of `class_names`; by default the likeliest.
         options: `class_names`, `checks` and `progress`, see `Options`.
 
     Returns:
@@ -127,7 +127,7 @@ def saliency(module: nn.Module, image: Any, target: int | None = None, **options
 def smoothgrad(
     module: nn.Module,
     image: Any,
-    target: int | None = None,
+    target: int | str | None = None,
     *,
     samples: int = 25,
     noise: float = 0.15,
@@ -161,7 +161,7 @@ def smoothgrad(
 def integrated_gradients(
     module: nn.Module,
     image: Any,
-    target: int | None = None,
+    target: int | str | None = None,
     *,
     steps: int = 50,
     baseline: Any = 0.0,
@@ -213,7 +213,7 @@ def integrated_gradients(
 def occlusion(
     module: nn.Module,
     image: Any,
-    target: int | None = None,
+    target: int | str | None = None,
     *,
     window: int | tuple[int, int] | None = None,
     step: int | tuple[int, int] | None = None,
@@ -263,7 +263,7 @@ def attribute(
     module: nn.Module,
     image: Any,
     methods: Sequence[str] = ("gradcam", "gradcam_plus_plus", "eigencam", "saliency", "integrated_gradients"),
-    target: int | None = None,
+    target: int | str | None = None,
     layer: str | None = None,
     **options: Unpack[Options],
 ) -> Attributions:
@@ -320,7 +320,7 @@ def _cam(
     make: Callable[[Subject, TargetLayer], Tensor],
     module: nn.Module,
     image: Any,
-    target: int | None,
+    target: int | str | None,
     layer: str | None,
     **options: Unpack[Options],
 ) -> Attribution:
@@ -336,14 +336,13 @@ def _attribution(
     plan: Callable[[Subject], _Plan],
     module: nn.Module,
     image: Any,
-    target: int | None,
+    target: int | str | None,
     *,
     class_names: Sequence[str] | None = None,
     checks: bool = True,
     progress: Progress | None = None,
 ) -> Attribution:
-    with explained(module, image, target, progress) as subject:
-        label = _label(subject, class_names)
+    with explained(module, image, target, class_names, progress) as subject:
         planned = plan(subject)
         map = planned.make(subject).float()
         passes = subject.passes
@@ -352,7 +351,7 @@ def _attribution(
             map.cpu().numpy(),
             to_picture(subject.image),
             subject.target,
-            label,
+            subject.label,
             subject.probability,
             planned.layer,
             planned.grid,
@@ -361,14 +360,6 @@ def _attribution(
             planned.unit,
             planned.note(map),
         )
-
-
-def _label(subject: Subject, class_names: Sequence[str] | None) -> str:
-    if class_names is None:
-        return f"class {subject.target}" if subject.num_outputs > 1 else "the output"
-    if subject.num_outputs > 1 and len(class_names) != subject.num_outputs:
-        raise ArgumentError(f"class_names: got {len(class_names)} for a network of {subject.num_outputs} outputs.")
-    return str(class_names[-1 if subject.num_outputs == 1 else subject.target])
 
 
 def _baseline(subject: Subject, baseline: Any) -> Tensor:

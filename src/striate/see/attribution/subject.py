@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 
-from striate.errors import ArgumentError, ShapeError, StriateError
+from striate.errors import ArgumentError, NotApplicableError, ShapeError, StriateError
 from striate.layers.layer import Layer
+from striate.see.attribution.classes import label_of, output_of
 from striate.see.images import as_batch
 from striate.see.watching import untouched
 from striate.shapes import text
@@ -23,10 +24,6 @@ Progress = Callable[[int, int], None]
 _MOST_IMAGES = 256
 _MOST_VALUES = 2**20
 """Of one batch of images: what bounds the memory of a run."""
-
-
-class NotApplicableError(ArgumentError):
-    """A method has nothing to work with in this network."""
 
 
 class Subject:
@@ -39,12 +36,20 @@ class Subject:
         module: the network, which runs in evaluation mode.
         image: (1, channels, height, width), whatever order of axes the network takes.
         target: the index of the class.
+        label: what to call it.
         score, probability: of the class on the image; the probability is None for a single output without a sigmoid.
         num_outputs: how many classes there are, or 1.
         passes: how many images have run through the network.
     """
 
-    def __init__(self, module: nn.Module, image: Any, target: int | None, progress: Progress | None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        image: Any,
+        target: int | str | None = None,
+        class_names: Sequence[str] | None = None,
+        progress: Progress | None = None,
+    ) -> None:
         self.module = module
         self._is_channels_last = isinstance(module, Layer)
         self.image = self.as_image(image)
@@ -55,7 +60,10 @@ class Subject:
         with torch.no_grad():
             outputs = self._first_outputs()
         self.num_outputs = outputs.shape[1]
+        if isinstance(target, str):
+            target = output_of(target, class_names, self.num_outputs)
         self.target = _checked_target(target, outputs[0])
+        self.label = label_of(self.target, class_names, self.num_outputs)
         self.score = float(outputs[0, self.target])
         self.probability = float(self.likelihoods(outputs)[0]) if self._has_probabilities(outputs) else None
 
@@ -150,10 +158,16 @@ class Subject:
 
 
 @contextmanager
-def explained(module: nn.Module, image: Any, target: int | None, progress: Progress | None) -> Iterator[Subject]:
+def explained(
+    module: nn.Module,
+    image: Any,
+    target: int | str | None,
+    class_names: Sequence[str] | None,
+    progress: Progress | None,
+) -> Iterator[Subject]:
     """A network and an image, to be run inside; afterwards the network is what it was."""
     with untouched(module), torch.inference_mode(False), torch.enable_grad():
-        yield Subject(module, image, target, progress)
+        yield Subject(module, image, target, class_names, progress)
 
 
 def gradients(score: Tensor, place: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from striate.errors import ArgumentError
+from striate.errors import ArgumentError, NotApplicableError
 from striate.layers.layer import Layer
-from striate.see.attribution.subject import NotApplicableError, Subject
+from striate.see.attribution.subject import Subject
 from striate.see.places import path_of
 from striate.shapes import text
 

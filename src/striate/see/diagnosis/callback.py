@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from striate import _files
 from striate.callbacks import Callback, Logs
+from striate.distributed import world
 from striate.distributed.sharding import is_sharded
-from striate.errors import ArgumentError
+from striate.errors import ArgumentError, NonFiniteError
 from striate.see.diagnosis.findings import Findings
 from striate.see.diagnosis.flow import layer_names
 from striate.see.diagnosis.labels import MOST_SAMPLES, agreement, error_of, features, shares, task_of
-from striate.see.diagnosis.look import Look, Seen, first_input, listen
+from striate.see.diagnosis.look import Look, Seen, first_input
 from striate.see.diagnosis.record import Record, finite
 from striate.see.diagnosis.rules import find
 
@@ -37,6 +40,7 @@ class Diagnosis(Callback):
 
     Args:
         every: a step in so many is looked at, and a few of the first; a long training is looked at less often.
+        file: where the record is written when the training ends, also by an error or Ctrl-C.
 
     Attributes:
         record: what was measured.
@@ -56,10 +60,11 @@ class Diagnosis(Callback):
            ...
     """
 
-    def __init__(self, every: int = 100) -> None:
+    def __init__(self, every: int = 100, file: str | Path | None = None) -> None:
         if not isinstance(every, int) or isinstance(every, bool) or every < 1:
             raise ArgumentError(f"Diagnosis(every={every!r}): expected a positive integer.")
         self.every = every
+        self.file = file
         self._look: Look | None = None
         self._hook: RemovableHandle | None = None
         self._reset()
@@ -92,7 +97,6 @@ class Diagnosis(Callback):
 
     def on_train_begin(self, logs: Logs) -> None:
         self._visible = not is_sharded(self.model)
-        self._inside = not _is_compiled(self.trainer, self.model)
 
     # What a step shows is taken before the next begins: at its end every metric would be computed for the logs.
     def on_train_batch_begin(self, batch: int, logs: Logs) -> None:
@@ -108,7 +112,13 @@ class Diagnosis(Callback):
             parameters = dict(self.model.named_parameters())
             layers = {id(parameter): self._names[name] for name, parameter in parameters.items()}
             self._look = Look(
-                self.model, parameters, self.trainer.objective, layers, self._inside, self._seen, self._carefully
+                self.model,
+                parameters,
+                self.trainer.objective,
+                layers,
+                not self.trainer.stepper.is_compiled,
+                self._seen,
+                self._carefully,
             )
         elif step < _SAMPLED_STEPS and not self.record.neighbours:
             self._sample()
@@ -117,9 +127,14 @@ class Diagnosis(Callback):
         numbers = {name: float(value) for name, value in logs.items() if isinstance(value, (int, float))}
         self.record.epochs.append(finite(numbers))
 
-    def on_train_end(self, logs: Logs) -> None:
+    def on_train_exit(self, error: BaseException | None) -> None:
         self._end()
-        self._compare_neighbours()
+        self.trainer.objective.listener = None
+        self._carefully(self._compare_neighbours)()
+        if isinstance(error, NonFiniteError):
+            self.record.not_finite = str(error)
+        if self.file is not None and world().first:
+            _files.write_text(self.file, self.record.to_json())
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -143,12 +158,12 @@ class Diagnosis(Callback):
 
         def see(module: nn.Module, args: Any) -> None:
             given.append(first_input(args))
-            self._end()
+            hook.remove()
 
-        self._hook = self.model.register_forward_pre_hook(see)
-        listen(
-            self.trainer.objective,
-            self._carefully(lambda *heard: self._learn(given[0] if given else None, *heard[:3])),
+        if not self.trainer.stepper.is_compiled:
+            self._hook = hook = self.model.register_forward_pre_hook(see)
+        self.trainer.objective.listener = self._carefully(
+            lambda *heard: self._learn(given[0] if given else None, *heard[:3])
         )
 
     @torch.no_grad()
@@ -269,12 +284,3 @@ def _added(before: Iterable[float], more: Tensor) -> list[float]:
     values = more.double().tolist()
     before = list(before) or [0.0] * len(values)
     return [one + other for one, other in zip(before, values, strict=True)]
-
-
-def _is_compiled(trainer: Trainer, module: nn.Module) -> bool:
-    if getattr(trainer.stepper, "_compiled", None) is not None:
-        return True
-    return any(
-        getattr(part, "_compiled_call_impl", None) is not None or hasattr(part, "_orig_mod")
-        for part in module.modules()
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -69,6 +70,15 @@ class Findings(Drawn):
         """Those that are more than notes."""
         return tuple(finding for finding in self.found if finding.severity != "note")
 
+    def brief(self, most: int = 5) -> list[str]:
+        """The alarms in a line each, the worst first; those of one kind and severity, in several layers, in one."""
+        layers: dict[str, list[str]] = {}
+        for alarm in self.alarms:
+            layers.setdefault(f"{alarm.severity}: {alarm.kind}", []).extend([alarm.layer] if alarm.layer else [])
+        lines = [f"{kind}{_places(where)}" for kind, where in layers.items()]
+        more = len(lines) - most
+        return lines if more <= 0 else [*lines[:most], f"and {more} more"]
+
     def text(self, width: int = _WIDTH) -> str:
         """All of it, for a terminal.
 
@@ -76,11 +86,11 @@ class Findings(Drawn):
             width: how many characters a line may have.
         """
         record = self.record
-        epochs = f", {len(record.epochs):,} epoch{'s' * (len(record.epochs) != 1)}" if record.epochs else ""
-        looked = f"{len(record.looks):,} steps up to step {record.steps + 1:,}" if record.looks else "no step"
+        epochs = f", {_counted(record.epochs, 'epoch')}" if record.epochs else ""
+        looked = f"{_counted(record.looks, 'step')} up to step {record.steps + 1:,}" if record.looks else "no step"
         if record.trouble:
             looked += f" (then it was given up: {record.trouble})"
-        basis = f"Looked at {looked}{epochs}, {len(record.layers):,} layers."
+        basis = f"Looked at {looked}{epochs}, {_counted(record.layers, 'layer')}."
         if not self.found:
             return f"Nothing was found to be wrong. {basis}"
         parts = [_paragraph(number, finding, width) for number, finding in enumerate(self.found, 1)]
@@ -93,6 +103,22 @@ class Findings(Drawn):
 
     def _draw(self, theme: Theme) -> Figure:
         return draw(self.record, theme)
+
+
+def _counted(things: Sequence[object], noun: str) -> str:
+    return f"{len(things):,} {noun}{'s' * (len(things) != 1)}"
+
+
+def _places(layers: list[str]) -> str:
+    """Where alarms of one kind are.
+
+    >>> _places(["conv1", "conv2", "fc"])
+    ' in conv1 and 2 more layers'
+    """
+    if not layers:
+        return ""
+    more = len(layers) - 1
+    return f" in {layers[0]}" + (f" and {more} more layer{'s' * (more > 1)}" if more else "")
 
 
 def _paragraph(number: int, finding: Finding, width: int) -> str:

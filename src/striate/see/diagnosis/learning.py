@@ -117,6 +117,23 @@ def learning_rate(record: Record) -> Iterator[Finding]:
         )
 
 
+def ended(record: Record) -> Iterator[Finding]:
+    """A loss or a gradient that was no number."""
+    if not record.not_finite:
+        return
+    yield Finding(
+        "loss not finite",
+        "critical",
+        None,
+        record.not_finite.partition("\n")[0],
+        math.nan,
+        math.inf,
+        "The training ended there: a step with such a gradient would turn all weights into numbers that are none.",
+        "See to the other findings first. Then divide the learning rate by 10, clip gradients (clip_norm=1), train in "
+        "float32, and look for logarithms, roots and divisions of 0 in the layer that is named.",
+    )
+
+
 def outcome(record: Record) -> Iterator[Finding]:
     """What was learned, held against chance: nothing, little, or by heart."""
     chance, error = record.chance, record.error

@@ -76,6 +76,7 @@ class Look:
         self._careful = careful
         self._flow = Flow(layers, careful)
         self._inputs: Tensor | None = None
+        self._objective = objective
         self._loss: tuple[Any, ...] = (None, None, None, None)
         self._parameters = parameters
         self._before = {name: _part(p.detach()).clone() for name, p in self._parameters.items() if p.requires_grad}
@@ -87,24 +88,27 @@ class Look:
                 module.register_forward_pre_hook(self._enter, prepend=True),
                 module.register_forward_hook(self._leave, always_call=True),
             ]
-        listen(objective, self._listened)
+        objective.listener = self._listened
 
     def remove(self) -> None:
         """Take all away that is still there."""
+        self._objective.listener = None
         for hook in (*self._module_hooks, self._optimizer_hook):
             hook.remove()
 
     def _enter(self, module: nn.Module, args: Any) -> None:
-        if module.training and torch.is_grad_enabled() and not self._entered:
+        # A forward pass that no backward pass followed was a trial: processes that train together begin with one.
+        done = any(work.gradient is not None for work in self._flow.work)
+        if module.training and torch.is_grad_enabled() and not done:
             self._inputs = first_input(args)
+            self._flow = Flow(self._flow.layers, self._careful)
             self._entered = True
             self._flow.__enter__()
 
     def _leave(self, *_: Any) -> None:
         if self._entered:
+            self._entered = False
             self._flow.__exit__(None, None, None)
-        for hook in self._module_hooks:
-            hook.remove()
 
     def _listened(self, *given: Any) -> None:
         self._loss = given
@@ -137,28 +141,6 @@ class Look:
                 learning_rate=float(optimizer.param_groups[0]["lr"]),
             )
         )
-
-
-def listen(objective: Objective, heard: Callable[[Any, Any, Any, Any], None]) -> None:
-    """Hear once what a loss is given: labels, predictions, weights of samples; and all labels, if they are checked."""
-    for name in ("start", "loss"):
-        objective.__dict__.pop(name, None)
-    start, loss = objective.start, objective.loss
-    checked: list[Any] = []
-
-    def start_once(targets: Any, predictions: Any) -> None:
-        del objective.__dict__["start"]
-        checked.append(targets)
-        start(targets, predictions)
-
-    def loss_once(targets: Any, predictions: Any, sample_weight: Any = None, *rest: Any, **named: Any) -> Tensor:
-        del objective.__dict__["loss"]
-        objective.__dict__.pop("start", None)
-        heard(targets, predictions, sample_weight, next(iter(checked), None))
-        return loss(targets, predictions, sample_weight, *rest, **named)
-
-    objective.start = start_once  # type: ignore[method-assign]
-    objective.loss = loss_once  # type: ignore[method-assign]
 
 
 def first_input(args: Any) -> Tensor | None:

@@ -38,6 +38,7 @@ class Record:
         epochs: the logs of each epoch.
         last_error: on the training data at the end, where no look was taken there.
         trouble: why no more steps were looked at, where that failed.
+        not_finite: what ended the training, where that was a loss or a gradient that is infinite or no number.
     """
 
     layers: list[str] = field(default_factory=list)
@@ -54,6 +55,7 @@ class Record:
     epochs: list[dict[str, float]] = field(default_factory=list)
     last_error: float | None = None
     trouble: str = ""
+    not_finite: str = ""
 
     @classmethod
     def of(cls, state: Mapping[str, Any]) -> Record:

@@ -243,6 +243,7 @@ _RULES: tuple[Callable[[Record], Iterator[Finding]], ...] = (
     dead,
     saturated,
     frozen,
+    learning.ended,
     learning.outcome,
     learning.balance,
 )

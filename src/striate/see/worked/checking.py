@@ -10,16 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from striate.errors import StriateError
+from striate.errors import SelfCheckError
 from striate.see.worked.expressions import Equation, Expression, Number
 from striate.see.worked.recording import Call, Edge
 
 TOLERANCE = 1e-5
 _OVERFLOW = 6e4  # what half precision cannot hold
-
-
-class SelfCheckError(StriateError, ArithmeticError):
-    """What was worked out differs from what torch computed: a formula here does not say what the operation does."""
 
 
 @dataclass

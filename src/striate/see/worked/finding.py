@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from striate.errors import ArgumentError
+from striate.see.images import as_batch
 from striate.see.places import path_of
 from striate.see.watching import untouched
 from striate.see.worked.checking import Checks
-from striate.see.worked.choosing import is_inside
+from striate.see.worked.choosing import ASKED, is_inside
 from striate.see.worked.recording import Recorder
 from striate.see.worked.working import work_forward
+from striate.shapes import times
 
 
 def find(
@@ -52,6 +54,35 @@ def find(
     hint = f" There are: {', '.join(others[:8])}." if others else ""
     where = repr(layer) if layer else "the module"
     raise ArgumentError(f"No {noun} runs in {where}.{hint}")
+
+
+def find_number(
+    module: nn.Module, image: Any, layer: str, kind: type[Any], noun: str, place: tuple[int, ...]
+) -> tuple[str, Any, Tensor]:
+    """What works one number of a layer's maps of an image: its path, the operation, and all maps that it gives.
+
+    Args:
+        module, layer, kind, noun: as for `find`.
+        image: what `as_batch` takes.
+        place: which map, row and column.
+
+    Raises:
+        ArgumentError: there is no such operation on images, or it gives no such number.
+        SelfCheckError: a number of the run differs from torch's.
+    """
+    found, worked = find(module, (as_batch(module, image),), layer, kind, noun)
+    path = found or type(module).__name__
+    if worked.rank != 2:
+        raise ArgumentError(f"{path!r} is a {noun} along {worked.rank} axes: expected one of images.")
+    maps: Tensor = worked.outputs()[0][0]
+    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in place)
+    if len(place) != 3 or not whole or any(not 0 <= i < n for i, n in zip(place, maps.shape, strict=True)):
+        raise ArgumentError(
+            f"{path}: there is no map {place[0]!r} with a place {place[1:]!r}; it has {len(maps):,} maps of "
+            f"{times(maps.shape[1:])}, counted from 0."
+        )
+    worked.most = ASKED
+    return path, worked, maps
 
 
 def as_inputs(module: nn.Module, x: Any) -> tuple[Tensor, ...]:

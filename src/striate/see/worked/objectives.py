@@ -7,6 +7,7 @@ Shape legend: N samples, C classes.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -76,7 +77,7 @@ class WorkedLoss:
         return [equation(slope(self.at(index)), number, note="by value: autograd's")]
 
 
-class _Averaged(WorkedLoss):
+class _Averaged(WorkedLoss, ABC):
     """The mean, or the sum, of one loss for each sample or number."""
 
     target: Tensor
@@ -89,9 +90,9 @@ class _Averaged(WorkedLoss):
         )
         self.set_up()
 
+    @abstractmethod
     def set_up(self) -> None:
         """Find `value` and `gradient`."""
-        raise NotImplementedError
 
     def _mean(self, parts: list[tuple[Expression, float]]) -> Equation:
         return sum_of_products(LOSS, [[*self.share, part] for part in parts], _MOST)

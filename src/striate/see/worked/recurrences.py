@@ -5,6 +5,7 @@ Shape legend: T time steps, B batch, F features, U units, G gates.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -117,13 +118,13 @@ class Recurrent(Working):
 
     # In writing -----------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     def locate(self, index: Index, output: int) -> tuple[Run, int, int, int] | None:
         """Of an output's number: the run, the step, the sample and the unit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def joined(self, run: Run, time: int, sample: int, unit: int) -> Index:
         """The inverse of `locate`."""
-        raise NotImplementedError
 
     def left(self, index: Index) -> Symbol:
         found = self.locate(index, 0)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -80,14 +81,16 @@ class Update:
         return float(self.group[name])
 
 
-class _Rule:
-    """One optimiser's formula, in numbers and in writing."""
+class _Rule(ABC):
+    """One optimiser's formula."""
 
+    @abstractmethod
     def numbers(self, update: Update) -> Tensor:
-        raise NotImplementedError
+        """The weights after the step."""
 
+    @abstractmethod
     def written(self, update: Update, index: Index, w: Symbol) -> list[Equation]:
-        raise NotImplementedError
+        """How one of them comes about."""
 
 
 class _TorchSGD(_Rule):

@@ -1,0 +1,336 @@
+"""Runs of the tasks beyond classification: what they share, from the first line on the screen to the last file.
+
+A `Job` says what is particular to a task: what is read, built, minimised, measured and shown. `train` does the rest as
+`striate train` does it for classes: the same folder, files, checkpoints and choices.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shlex
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Generic, TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as bytes_to_tensors
+from safetensors.torch import save as tensors_to_bytes
+from torch import nn
+
+from striate import __version__, _files, optimizers, zoo
+from striate.callbacks import Callback, CSVLogger, EarlyStopping
+from striate.cli import reading, screen
+from striate.cli.device import check_device
+from striate.cli.launching import follow_launcher
+from striate.cli.plan import Plan, plan_of
+from striate.cli.stopping import Stopwatch, check_same_data, told_when_stopped
+from striate.cli.transferring import RATE
+from striate.distributed import joined, world
+from striate.errors import ArgumentError, DataError, SavedModelError, WeightKeysError
+from striate.schedules import OneCycle
+from striate.track import Run, create_run, open_run, tracker
+from striate.train import Checkpoint, TimeBudget, Tracking, Trainer
+from striate.train.policy import Choice
+from striate.train.progress import duration
+from striate.zoo import Backbone
+
+_CHECKPOINTS = "checkpoints"
+_BATCH = 16
+_STEPS = 1_000
+_EPOCHS = (6, 60)  # at least, at most
+_CLIP_NORM = 5.0
+_OF_CLASSES = (
+    "fine_tune",
+    "label_smoothing",
+    "balance",
+    "columns",
+    "test_time_augmentation",
+    "augment",
+    "average",
+    "sync_batch_norm",
+    "shard",
+)
+"""Options that only classification takes."""
+
+D = TypeVar("D")
+
+
+@dataclass(frozen=True)
+class Parts(Generic[D]):
+    """A data set, and what becomes of it."""
+
+    everything: D
+    train: D
+    validation: D | None
+    test: D
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a test gave.
+
+    Attributes:
+        numbers: by name, for `metrics.json`; the first is the one that people judge by.
+        told: one sentence with it.
+        table: the names of columns, and rows of texts; for the screen.
+    """
+
+    numbers: Mapping[str, float]
+    told: str
+    table: tuple[tuple[str, ...], list[tuple[str, ...]]] | None = None
+
+
+class Job(ABC, Generic[D]):
+    """One task.
+
+    Attributes:
+        task: its name, as `--task` takes it.
+        usual_model: the backbone where none is asked for.
+        usual_rate: the top of one cycle, with fresh weights.
+    """
+
+    task: ClassVar[str]
+    usual_model: ClassVar[str]
+    usual_rate: ClassVar[float] = 1e-3
+
+    @abstractmethod
+    def read(self, plan: Plan) -> Parts[D]:
+        """The data, split as asked; what was read and skipped is printed."""
+
+    @abstractmethod
+    def samples(self, parts: Parts[D]) -> int:
+        """How many images there are in all."""
+
+    @abstractmethod
+    def build(self, backbone: Backbone, plan: Plan, parts: Parts[D]) -> nn.Module:
+        """The network around a backbone."""
+
+    @abstractmethod
+    def describe(self, module: nn.Module) -> dict[str, Any]:
+        """What `rebuild` makes the network with again, as JSON can hold it; with the backbone's `config`."""
+
+    @abstractmethod
+    def rebuild(self, description: Mapping[str, Any]) -> nn.Module:
+        """A network without its weights."""
+
+    @abstractmethod
+    def loss(self, module: nn.Module, parts: Parts[D]) -> Any:
+        """What is minimised: a name, or a function of truth and output."""
+
+    def metrics(self, module: nn.Module, parts: Parts[D]) -> list[Any]:
+        """What is told beside the loss."""
+        return []
+
+    @abstractmethod
+    def arrays(self, module: nn.Module, data: D) -> tuple[Any, Any]:
+        """Inputs and targets, as `Trainer.fit` takes them."""
+
+    def augmentation(self, module: nn.Module, parts: Parts[D]) -> Any:
+        """What is done to training images and their truth at random; None for nothing."""
+        return None
+
+    @abstractmethod
+    def test(self, module: nn.Module, data: D) -> Result:
+        """How good the network is."""
+
+    @abstractmethod
+    def predict(self, run: Run, module: nn.Module, images: Sequence[str], as_json: bool, output: str | None) -> None:
+        """Say what is on image files; `output` is a folder for pictures of it, if they are asked for."""
+
+    @abstractmethod
+    def report(self, run: Run, module: nn.Module, parts: Parts[D], result: Result) -> None:
+        """Write the page of the run, `run.report_file`; its curves are in `run.history`."""
+
+
+def train(job: Job[Any], plan: Plan, run: Run | None = None) -> None:
+    """Train as planned; everything that comes of it is in the folder of the run, which is made if there is none yet."""
+    _check(job, plan)
+    follow_launcher()
+    with joined(plan.device) as processes, processes.one_voice():
+        for service in plan.services:
+            tracker(service)
+        with processes.first_alone():
+            parts = job.read(plan)
+        samples = job.samples(parts)
+        check_same_data(run, plan.data, samples)
+        torch.manual_seed(plan.seed)
+        name = job.usual_model if plan.model == Plan.model else plan.model
+        backbone = zoo.create(name, weights=plan.weights, num_classes=0)
+        module = job.build(backbone, plan, parts)
+        parameters = sum(parameter.numel() for parameter in module.parameters())
+        print(Choice("model", name, f"{type(module).__name__}, {parameters:,} parameters"))
+        for note in backbone.weights.notes if backbone.weights else ():
+            print(Choice("weights", str(plan.weights), note))
+        size, epochs, rate = _recipe(job, plan, len(parts.train))
+        made = None
+        if run is None and processes.first:
+            config = {
+                "striate": __version__,
+                **plan.settings(),
+                "task": job.task,
+                "model": name,
+                "data": reading.absolute(plan.data),
+                "data_name": parts.everything.name,
+                "class_names": parts.everything.class_names,
+                "samples": samples,
+                "network": job.describe(module),
+                "parameters": parameters,
+                "learning_rate": rate,
+                "epochs": epochs,
+                "batch_size": size,
+            }
+            made = create_run(plan.name or _run_name(parts.everything.name, job), config, plan.runs_folder)
+        run = run or processes.from_first(made)
+        with told_when_stopped(run, processes, lambda: save(module, run)):
+            _fit(job, plan, parts, module, run, size, epochs, rate)
+
+
+def _check(job: Job[Any], plan: Plan) -> None:
+    """Refuse what a task does not take.
+
+    Raises:
+        ArgumentError: an option of classification, or a model that is no backbone.
+    """
+    usual = {field.name: field.default for field in fields(Plan)}
+    given = [name for name in _OF_CLASSES if getattr(plan, name) != usual[name]]
+    given += [name for name in ("epochs", "batch_size", "learning_rate") if getattr(plan, name) == "auto"]
+    if given:
+        option = given[0].replace("_", "-")
+        raise ArgumentError(f"--{option} {getattr(plan, given[0])}: --task {job.task} does not take it. Leave it out.")
+    check_device(plan.device)
+    optimizers.get(plan.optimizer)
+    if plan.model != Plan.model:
+        zoo.card(plan.model)
+
+
+def _recipe(job: Job[Any], plan: Plan, samples: int) -> tuple[int, int, float]:
+    """Batch size, epochs and the top of the learning rate, each printed with its reason."""
+    size = int(plan.batch_size or _BATCH)
+    steps = math.ceil(samples / size)
+    epochs = int(plan.epochs or min(max(math.ceil(_STEPS / steps), _EPOCHS[0]), _EPOCHS[1]))
+    usual = job.usual_rate * (RATE if plan.weights else 1)
+    rate = float(plan.learning_rate or usual)
+    why = "as asked" if plan.learning_rate else "low, as the weights are good already" if plan.weights else "the usual"
+    print(Choice("batch size", str(size), "as asked" if plan.batch_size else "the usual for this task"))
+    print(Choice("epochs", str(epochs), "as asked" if plan.epochs else f"{epochs * steps:,} steps"))
+    print(Choice("learning rate", f"{rate:g}", f"{why}; the top of one cycle, which ends near 0"))
+    return size, epochs, rate
+
+
+def _fit(
+    job: Job[Any], plan: Plan, parts: Parts[Any], module: nn.Module, run: Run, size: int, epochs: int, rate: float
+) -> None:
+    """Train, test, write all that stays, and say what came of it."""
+    steps = math.ceil(len(parts.train) / size)
+    config = {
+        "learning_rate": OneCycle(rate, epochs * steps),
+        "global_clipnorm": plan.clip_norm or _CLIP_NORM,
+        "decay_biases_and_norms": False,
+    }
+    if plan.weight_decay is not None:
+        config["weight_decay"] = plan.weight_decay
+    trainer = Trainer(
+        module,
+        optimizers.get({"class": plan.optimizer, "config": config}),
+        job.loss(module, parts),
+        metrics=job.metrics(module, parts),
+        device=plan.device,
+        precision=plan.precision,
+        accumulate=plan.accumulate,
+    )
+    tracking, stopwatch = Tracking(*plan.services, run=run), Stopwatch()
+    callbacks: list[Callback] = [CSVLogger(run.history_file), stopwatch, tracking]
+    if plan.minutes:
+        callbacks.append(TimeBudget(plan.minutes))
+    if plan.patience:
+        callbacks.append(EarlyStopping(patience=plan.patience, restore_best_weights=True, verbose=1))
+    x, y = job.arrays(module, parts.train)
+    trainer.fit(
+        x,
+        y,
+        batch_size=size,
+        epochs=epochs,
+        validation_data=job.arrays(module, parts.validation) if parts.validation is not None else None,
+        augmentation=job.augmentation(module, parts),
+        callbacks=callbacks,
+        checkpoint=Checkpoint(run.folder / _CHECKPOINTS),
+        resume=True,
+        seed=plan.seed,
+    )
+    if not world().first:
+        return
+    save(module, run)
+    result = job.test(module, parts.test)
+    job.report(run, module, parts, result)
+    run.finish({**result.numbers, "tested": len(parts.test), "seconds": round(stopwatch.seconds, 2)})
+    tracking.save_model(run.model_file)
+    tracking.finish(run.metrics)
+    Checkpoint(run.folder / _CHECKPOINTS).clear()
+    folder = shlex.quote(str(run.folder))
+    print(
+        f"\n{result.told} on the {len(parts.test):,} test images, after {duration(stopwatch.seconds)} of training\n"
+        f"Report: {run.report_file}\n"
+        f"Next:\n  striate predict {folder} IMAGE\n  striate evaluate {folder}\n  striate runs"
+    )
+
+
+def _run_name(data: str, job: Job[Any]) -> str:
+    return re.sub(r'[\s/\\:*?"<>|]+', "-", f"{data}-{job.task}").strip("-. ")
+
+
+def save(module: nn.Module, run: Run) -> None:
+    """Write the weights of a run; what makes the network again is in its configuration."""
+    tensors = {key: tensor.detach().clone().contiguous() for key, tensor in module.state_dict().items()}
+    _files.write_bytes(run.model_file, tensors_to_bytes(tensors))
+
+
+def evaluate(job: Job[Any], name: str, source: str | None, runs_folder: str) -> None:
+    """Test a run's network on its own test part, or on other data, and print how good it is."""
+    run, module = open_task(job, name, runs_folder)
+    plan = plan_of(run.config, run.config_file, {"runs_folder": runs_folder} | ({"data": source} if source else {}))
+    parts = job.read(plan)
+    if source is None:
+        check_same_data(run, plan.data, job.samples(parts))
+    if tuple(parts.everything.class_names) != tuple(run.config["class_names"]):
+        raise DataError(
+            f"{plan.data} has the classes {', '.join(parts.everything.class_names)}; expected those of the run: "
+            f"{', '.join(run.config['class_names'])}."
+        )
+    data = parts.test if source is None or parts.everything.test else parts.everything
+    result = job.test(module, data)
+    if result.table is not None:
+        columns, rows = result.table
+        table = screen.table(columns[:1], columns[1:])
+        for row in rows:
+            table.add_row(*row)
+        screen.show(table)
+        print()
+    other = "all of it" if data is parts.everything else "its test part"
+    origin = "held out from the training" if source is None else other
+    print(f"{result.told} on {len(data):,} images of {data.name} ({origin})")
+
+
+def open_task(job: Job[Any], name: str, runs_folder: str) -> tuple[Run, nn.Module]:
+    """A run of a task with its network, ready to be used.
+
+    Raises:
+        UnknownNameError: there is no such run.
+        DataError: it is of another task.
+        SavedModelError: it has no model, or one that cannot be read.
+    """
+    run = open_run(name, runs_folder)
+    config = run.config
+    if config.get("task") != job.task:
+        raise DataError(f"The run {run.name!r} is one of {config.get('task')}, not of {job.task}.")
+    if not run.model_file.is_file():
+        raise SavedModelError(f"The run {run.name!r} has no model: its training was stopped before one was saved.")
+    module = job.rebuild(config["network"])
+    try:
+        module.load_state_dict(bytes_to_tensors(run.model_file.read_bytes()))
+    except (RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+        raise WeightKeysError(f"{run.model_file} does not fit the network of its run: the file is damaged.") from error
+    return run, module.eval()

@@ -1,0 +1,146 @@
+"""`striate export`, and `striate predict` on what it wrote: the answers are those of the run."""
+
+import json
+import re
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from striate.cli import exporting
+from striate.export import load
+from tests.test_cli_resume import call
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
+random = np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Runs of all tasks, and three images; a space in the path."""
+    folder = tmp_path_factory.mktemp("exported runs")
+    images = random.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)
+    np.savez(folder / "numbers.npz", x=images, y=images.mean((1, 2)) / 255)
+    np.savez(folder / "two.npz", x=images, y=np.where(images.mean((1, 2, 3)) > 127, "bright", "dark"))
+    np.savez(folder / "table.npz", x=random.normal(size=(60, 5)).astype(np.float32), y=np.arange(60) % 3)
+    rows = []
+    for number, image in enumerate(images):
+        Image.fromarray(image[..., 0]).save(folder / f"{number}.png")
+        rows.append({"path": f"{number}.png", "labels": ["odd"] * (number % 2) + ["third"] * (number % 3 == 0)})
+    (folder / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    for name, data in (
+        ("digits", "digits"), ("numbers", "numbers.npz"), ("two", "two.npz"), ("table", "table.npz"),
+        ("several", "labels.jsonl"),
+    ):  # fmt: skip
+        data = data if name == "digits" else folder / data
+        call("train", data, "--model", "dense", "--epochs", 1, "--name", name, "--runs-folder", folder)
+    return folder
+
+
+def answers(name, folder, *images):
+    return json.loads(call("predict", name, *images, "--json", "--runs-folder", folder))
+
+
+def flat(answer):
+    numbers = answer.get("probabilities", {"value": answer.get("value")}).values()
+    return np.hstack([np.asarray(value) for value in numbers])
+
+
+@pytest.mark.parametrize("to", ["onnx", "torch"])
+@pytest.mark.parametrize("run", ["digits", "numbers", "two", "several"])
+def test_predictions_are_those_of_the_run(run, to, folder):
+    output = call("export", run, "--to", to, "--runs-folder", folder)
+    path = folder / run / f"model.{'onnx' if to == 'onnx' else 'pt2'}"
+    assert f"striate predict '{path}' IMAGE" in output
+    match = re.search(r"verified by (\w+) on batches of 1 and 3: greatest difference (\S+)", output)
+    assert match[1] == ("onnxruntime" if to == "onnx" else "torch")
+    assert float(match[2]) < 1e-4
+    images = [folder / f"{number}.png" for number in range(3)]
+    for own, found in zip(answers(run, folder, *images), answers(path, folder, *images), strict=True):
+        assert own.keys() == found.keys()
+        for key in ("image", "class", "labels"):
+            assert own.get(key) == found.get(key)
+        np.testing.assert_allclose(flat(own), flat(found), atol=1e-5)
+    if run != "numbers":  # whose digits are all told
+        assert call("predict", run, *images, "--runs-folder", folder) == call("predict", path, *images)
+
+
+def test_what_is_no_image_is_exported_too(folder, tmp_path):
+    output = call("export", "table", "--output", tmp_path / "table.onnx", "--batch", 4, "--runs-folder", folder)
+    assert "takes input: float32 (4, 5)\n" in output
+    assert "IMAGE" not in output
+    assert load(tmp_path / "table.onnx").predict(np.zeros((6, 5))).shape == (6, 3)
+    answer = call("predict", tmp_path / "table.onnx", folder / "0.png", code=1)
+    assert "table.onnx takes input: float32 (4, 5), which are no images." in answer
+
+
+def test_int8_says_what_it_costs_and_predicts(folder):
+    output = call("export", "digits", "--int8", "--max-drop", 0.2, "--runs-folder", folder)
+    path = folder / "digits" / "model-int8.onnx"
+    metrics = json.loads((folder / "digits" / "metrics.json").read_text())
+    match = re.search(
+        r"accuracy ([\d.]+)% → ([\d.]+)%\n  size .* → .*\n  time of a run, one thread .* µs → .* µs", output
+    )
+    assert float(match[1]) == pytest.approx(100 * metrics["accuracy"], abs=0.3)
+    digits = load_digits()
+    images = np.rint(digits.images[:, :, :, None] * (255 / 16)).astype(np.uint8)
+    accuracy = (load(path).predict(images).argmax(1) == digits.target).mean()
+    assert accuracy == pytest.approx(metrics["accuracy"], abs=0.05)
+    assert len(answers(path, folder, folder / "0.png")[0]["probabilities"]) == 10
+
+
+def test_int8_is_refused_where_it_costs_too_much(folder, monkeypatch):
+    monkeypatch.setattr(exporting, "_CALIBRATED", 1)
+    monkeypatch.setattr("striate.export.quantizing._quality", lambda model, x, y: ("accuracy", qualities.pop()))
+    qualities = [0.5, 0.5, 0.9]  # before, with 7 bits, with 8, from the end
+    output = call("export", "two", "--int8", "--runs-folder", folder, code=1)
+    assert "in 8-bit integers the accuracy falls from 90.00% to 50.00%, by more than 1.00%" in output
+    assert not (folder / "two" / "model-int8.onnx").exists()
+
+
+def test_a_run_with_several_views_says_that_the_file_has_one(folder, tmp_path):
+    call(
+        "train", folder / "two.npz", "--model", "dense", "--epochs", 1, "--augment", "flip",
+        "--test-time-augmentation", "--name", "views", "--runs-folder", tmp_path,
+    )  # fmt: skip
+    output = call("export", "views", "--to", "torch", "--runs-folder", tmp_path)
+    assert "shows each image once: the changes of --test-time-augmentation are not in the file" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer"),
+    [
+        (["digit"], "Unknown run 'digit'. Did you mean 'digits'?"),
+        (["digits", "--to", "tflite"], "--to='tflite': expected one of 'onnx', 'torch'."),
+        (["digits", "--to", "torch", "--int8"], "--int8 is for ONNX: leave it out, or give --to onnx."),
+        (["digits", "--to", "torch", "--opset", "20"], "--opset is for ONNX"),
+        (["digits", "--output", "model.pt2"], "model.pt2: expected a name that ends in .onnx."),
+        (["digits", "--output", "nowhere/model.onnx"], "nowhere/model.onnx cannot be written: there is no folder"),
+        (["digits", "--opset", "3"], "opset=3: torch cannot bring the model to that version"),
+    ],
+)
+def test_mistakes(arguments, answer, folder):
+    assert f"Error: {answer}" in call("export", *arguments, "--runs-folder", folder, code=1)
+
+
+def test_a_batch_is_a_number_or_free(folder):
+    assert "'many' is neither a whole number of at least 1 nor free" in call(
+        "export", "digits", "--batch", "many", code=2
+    )
+
+
+def test_a_missing_package_names_the_extra(folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    assert "pip install 'striate[export]'" in call("export", "digits", "--runs-folder", folder, code=1)
+
+
+def test_predict_on_files_that_say_nothing_of_themselves(folder, tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+    answer = call("predict", tmp_path / "broken.onnx", folder / "0.png", code=1)
+    assert "broken.onnx is no ONNX file that onnxruntime can run" in answer
+    assert "There is no file" in call("predict", tmp_path / "nothing.onnx", folder / "0.png", code=1)
