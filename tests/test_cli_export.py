@@ -11,34 +11,40 @@ from sklearn.datasets import load_digits
 
 from striate.cli import exporting
 from striate.export import load
+from striate.models import small
+from striate.track import create_run
 from tests.test_cli_resume import call
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
-random = np.random.default_rng(0)
+
+def make_run(folder, name, shape, task, class_names, **config):
+    """A run of an untrained network, without the time that a training with its report takes."""
+    outputs = len(class_names) or 1
+    model = small.build("dense", shape, 1 if task == "binary" else outputs, task)
+    rescale = len(shape) == 3
+    meaning = "numbers" if task == "regression" else "probabilities"
+    asked = {"model": "dense", "input_shape": shape, "task": task, "class_names": class_names, "rescale": rescale}
+    model.save(create_run(name, {**asked, "outputs": meaning, "seed": 0, **config}, folder).model_file)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Runs of all tasks, and three images; a space in the path."""
     folder = tmp_path_factory.mktemp("exported runs")
-    images = random.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)
-    np.savez(folder / "numbers.npz", x=images, y=images.mean((1, 2)) / 255)
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 1), dtype=np.uint8)
+    for number in range(3):
+        Image.fromarray(images[number, ..., 0]).save(folder / f"{number}.png")
     np.savez(folder / "two.npz", x=images, y=np.where(images.mean((1, 2, 3)) > 127, "bright", "dark"))
-    np.savez(folder / "table.npz", x=random.normal(size=(60, 5)).astype(np.float32), y=np.arange(60) % 3)
-    rows = []
-    for number, image in enumerate(images):
-        Image.fromarray(image[..., 0]).save(folder / f"{number}.png")
-        rows.append({"path": f"{number}.png", "labels": ["odd"] * (number % 2) + ["third"] * (number % 3 == 0)})
-    (folder / "labels.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    for name, data in (
-        ("digits", "digits"), ("numbers", "numbers.npz"), ("two", "two.npz"), ("table", "table.npz"),
-        ("several", "labels.jsonl"),
-    ):  # fmt: skip
-        data = data if name == "digits" else folder / data
-        call("train", data, "--model", "dense", "--epochs", 1, "--name", name, "--runs-folder", folder)
+    data = {"data": str(folder / "two.npz"), "samples": 60, "test_fraction": 0.2}
+    make_run(folder, "two", (8, 8, 1), "binary", ["bright", "dark"], **data)
+    make_run(folder, "several", (8, 8, 1), "multilabel", ["a", "b", "c"])
+    make_run(folder, "numbers", (8, 8, 1), "regression", [])
+    make_run(folder, "table", (5,), "multiclass", ["a", "b", "c"])
+    make_run(folder, "views", (8, 8, 1), "binary", ["a", "b"], test_time_augmentation=True)
+    call("train", "digits", "--model", "dense", "--epochs", 1, "--name", "digits", "--runs-folder", folder)
     return folder
 
 
@@ -103,12 +109,8 @@ def test_int8_is_refused_where_it_costs_too_much(folder, monkeypatch):
     assert not (folder / "two" / "model-int8.onnx").exists()
 
 
-def test_a_run_with_several_views_says_that_the_file_has_one(folder, tmp_path):
-    call(
-        "train", folder / "two.npz", "--model", "dense", "--epochs", 1, "--augment", "flip",
-        "--test-time-augmentation", "--name", "views", "--runs-folder", tmp_path,
-    )  # fmt: skip
-    output = call("export", "views", "--to", "torch", "--runs-folder", tmp_path)
+def test_a_run_with_several_views_says_that_the_file_has_one(folder):
+    output = call("export", "views", "--to", "torch", "--runs-folder", folder)
     assert "shows each image once: the changes of --test-time-augmentation are not in the file" in output
 
 

@@ -26,7 +26,7 @@ def test_digits() -> None:
     np.testing.assert_allclose(data.x[..., 0] / 255 * 16, original.images, atol=0.04)
     np.testing.assert_array_equal(data.y, original.target)
     assert data.describe() == "1,797 images of 8 × 8 × 1, 10 classes, 174 to 183 per class"
-    assert (data.name, data.task, list(embedded())) == ("digits", "multiclass", ["digits"])
+    assert (data.name, data.task, list(embedded())) == ("digits", "multiclass", ["digits", "shapes"])
     train, test = data.split()
     assert (len(train), len(test)) == (1438, 359)
 
@@ -35,7 +35,7 @@ def test_names_and_paths_that_do_not_exist(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
     with pytest.raises(
-        UnknownNameError, match=r"Unknown data set 'digts'. Did you mean 'digits'\? Known: digits. Nor is"
+        UnknownNameError, match=r"Unknown data set 'digts'. Did you mean 'digits'\? Known: digits, shapes. Nor"
     ):
         load("digts")
     with pytest.raises(UnknownNameError, match="Did you mean 'photos'"):

@@ -36,7 +36,7 @@ LEVELS = [
     {"layers", "callbacks"},
     {"train", "inference", "see"},
     {"models"},
-    {"sources", "transfer", "export", "detection"},
+    {"sources", "transfer", "export", "detection", "segmentation", "faces"},
     {"report", "budget"},
     {"cli", "__main__"},
 ]

@@ -22,6 +22,7 @@ _MODULES = (
     "distributed",
     "errors",
     "export",
+    "faces",
     "inference",
     "initializers",
     "layers",
@@ -33,6 +34,7 @@ _MODULES = (
     "report",
     "schedules",
     "see",
+    "segmentation",
     "sources",
     "track",
     "train",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from striate import distributed as distributed
     from striate import errors as errors
     from striate import export as export
+    from striate import faces as faces
     from striate import inference as inference
     from striate import initializers as initializers
     from striate import layers as layers
@@ -77,6 +80,7 @@ if TYPE_CHECKING:
     from striate import report as report
     from striate import schedules as schedules
     from striate import see as see
+    from striate import segmentation as segmentation
     from striate import sources as sources
     from striate import track as track
     from striate import train as train

@@ -13,6 +13,7 @@ from striate.cli.trained import Trained, open_trained
 from striate.cli.using import own_parts
 from striate.errors import ArgumentError
 from striate.export import quantize, to_onnx, to_torch_export
+from striate.export.writing import writable
 from striate.shapes import one_of
 
 _ENDINGS = {"onnx": ".onnx", "torch": ".pt2"}
@@ -59,6 +60,7 @@ def export_run(
 
 def _quantized(trained: Trained, path: Path, asked: dict[str, Any], max_drop: float) -> Any:
     """The int8 file, calibrated on training samples and judged on the run's test part."""
+    writable(path, ".onnx")
     parts = own_parts(trained)
     count = len(parts.train)
     rows = np.random.default_rng(trained.config["seed"]).permutation(count)[:_CALIBRATED]

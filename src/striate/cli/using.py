@@ -15,9 +15,8 @@ from striate.cli.tasks import job_of_run
 from striate.cli.trained import Trained, open_trained
 from striate.data import Dataset, load_image
 from striate.errors import ArgumentError, DataError
+from striate.export import SUFFIXES, load
 from striate.shapes import times
-
-_EXPORTED = (".onnx", ".pt2")
 
 
 def evaluate_run(run_name: str, source: str | None, runs_folder: str) -> None:
@@ -48,7 +47,7 @@ def predict_images(name: str, paths: list[str], as_json: bool, output: str | Non
         return
     if output is not None:
         raise ArgumentError(f"--output {output}: pictures are of segmentation and detection; {name} is neither.")
-    exported = Path(name).suffix.lower() in _EXPORTED
+    exported = Path(name).suffix.lower() in SUFFIXES
     values, class_names, task = _by_file(name, paths) if exported else _by_run(name, paths, runs_folder)
     predictions = _answers(values, class_names, task)
     if as_json:
@@ -77,8 +76,6 @@ def _by_run(name: str, paths: list[str], runs_folder: str) -> tuple[np.ndarray, 
 
 def _by_file(name: str, paths: list[str]) -> tuple[np.ndarray, tuple[str, ...], str | None]:
     """The same of an exported file."""
-    from striate.export import load
-
     model = load(name)
     own = model.description
     if len(own.outputs) > 1:

@@ -1,4 +1,4 @@
-"""Arrays, image folders, lists, tar, IDX and NPZ files to data sets, and data sets to batches.
+"""Arrays, image folders, lists, boxes, masks, drawn scenes and more to data sets, and data sets to batches.
 
 Names are imported when they are first used: the processes that decode images need no torch, and start at once.
 """
@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 _NAMES = {
     "Batch": "batches",
     "Batches": "batches",
+    "BoxDataset": "annotated",
     "Dataset": "dataset",
     "LoaderBatches": "batches",
     "OnDisk": "on_disk",
+    "SegmentationDataset": "annotated",
     "SkippedFile": "dataset",
     "Task": "dataset",
     "as_batches": "batches",
@@ -25,9 +27,11 @@ _NAMES = {
     "from_arrays": "arrays",
     "leakage_notes": "leakage",
     "load": "sources",
+    "load_detection": "annotated",
     "load_folder": "folder",
     "load_image": "image",
     "load_list": "lists",
+    "load_segmentation": "annotated",
     "read_idx": "idx",
     "shared_samples": "leakage",
     "split_validation": "batches",
@@ -35,6 +39,10 @@ _NAMES = {
 __all__ = [*_NAMES]
 
 if TYPE_CHECKING:
+    from striate.data.annotated import BoxDataset as BoxDataset
+    from striate.data.annotated import SegmentationDataset as SegmentationDataset
+    from striate.data.annotated import load_detection as load_detection
+    from striate.data.annotated import load_segmentation as load_segmentation
     from striate.data.arrays import from_arrays as from_arrays
     from striate.data.batches import Batch as Batch
     from striate.data.batches import Batches as Batches
@@ -60,8 +68,8 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "augment":
-        return importlib.import_module("striate.data.augment")
+    if name in ("augment", "shapes"):
+        return importlib.import_module(f"striate.data.{name}")
     if name in _NAMES:
         return getattr(importlib.import_module(f"striate.data.{_NAMES[name]}"), name)
     raise AttributeError(f"module 'striate.data' has no attribute {name!r}")

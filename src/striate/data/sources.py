@@ -7,6 +7,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from striate.data.folder import load_folder
 from striate.data.huggingface import PREFIX, from_huggingface, is_huggingface, is_saved, open_downloaded, open_saved
 from striate.data.idx import read_idx
 from striate.data.lists import is_list, list_in, lists_in, load_list
+from striate.data.shapes import portraits
 from striate.data.tar import is_tar, load_tars, tars_in
 from striate.errors import ArgumentError, DataError, UnknownNameError
 from striate.shapes import spread, times
@@ -39,13 +41,23 @@ def digits() -> Dataset:
     return from_arrays("digits", np.rint(bunch.images * (255 / 16)).astype(np.uint8), bunch.target)
 
 
+@EMBEDDED.register("shapes")
+def shapes() -> Dataset:
+    """3,000 drawn colour images of 32 × 32, each of one of six shapes, and 1,000 to test on.
+
+    Colour, pattern, size, turn, place, light and background are random, so that the shape alone tells the classes.
+    Scenes of several objects, with boxes, masks and captions, come from `striate.data.shapes`.
+    """
+    return replace(portraits(3000), test=replace(portraits(1000, seed=1), name="shapes (test)"))
+
+
 def embedded() -> dict[str, str]:
     """The names that `load` knows without any file, each with one line about it.
 
-    >>> embedded()
-    {'digits': '1,797 handwritten digits of 8 × 8 grey values, from scikit-learn.'}
+    >>> embedded()["digits"]
+    '1,797 handwritten digits of 8 × 8 grey values, from scikit-learn.'
     """
-    return {name: inspect.getdoc(EMBEDDED.factory(name)) or "" for name in EMBEDDED}
+    return {name: (inspect.getdoc(EMBEDDED.factory(name)) or "").split("\n")[0] for name in EMBEDDED}
 
 
 def load(

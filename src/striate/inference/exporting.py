@@ -16,6 +16,7 @@ from torch.export import ExportedProgram
 from torch.fx.experimental.symbolic_shapes import is_concrete_int
 from torch.utils import _pytree as pytree
 
+from striate.account.arguments import Call
 from striate.errors import ShapeError
 from striate.inference.exactness import TOLERANCES, compare
 from striate.inference.subject import Run, Subject, Unusable
@@ -23,7 +24,7 @@ from striate.inference.subject import Run, Subject, Unusable
 
 @dataclass(frozen=True)
 class Program:
-    """A model that takes its tensors one by one and gives a list of those of its outputs."""
+    """A model as operations; that of a `Subject` takes tensors one by one and gives a list of those of its outputs."""
 
     exported: ExportedProgram
     any_batch: bool
@@ -43,11 +44,26 @@ def _program(subject: Subject) -> Program:
     tensors, structure = pytree.tree_flatten((subject.call.args, dict(subject.call.kwargs)))
     if not all(isinstance(tensor, Tensor) for tensor in tensors):
         raise Unusable("takes tensors only")
-    model = _Flat(subject.model, structure)
+    return exported(_Flat(subject.model, structure), Call(tuple(tensors)))
+
+
+def exported(model: nn.Module, call: Call, any_batch: bool = True) -> Program:
+    """A model in evaluation mode as the operations that it runs for a call.
+
+    Args:
+        model: any torch module.
+        call: arguments with values.
+        any_batch: whether to have the first axis free, if the model allows it.
+
+    Raises:
+        Exception: whatever torch raises of a model that it cannot export.
+    """
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        free = _with_free_batch(model, tensors)
-        return Program(torch.export.export(model, tuple(tensors)), False) if free is None else Program(free, True)
+        free = _with_free_batch(model, call) if any_batch else None
+        if free is not None:
+            return Program(free, True)
+        return Program(torch.export.export(model, call.args, dict(call.kwargs)), False)
 
 
 class _Flat(nn.Module):
@@ -61,19 +77,23 @@ class _Flat(nn.Module):
         return [leaf for leaf in pytree.tree_leaves(self.model(*args, **kwargs)) if isinstance(leaf, Tensor)]
 
 
-def _with_free_batch(model: nn.Module, tensors: list[Tensor]) -> ExportedProgram | None:
+def _with_free_batch(model: nn.Module, call: Call) -> ExportedProgram | None:
     """The program for any number of samples; None if the model allows one number only."""
-    if not all(tensor.ndim and len(tensor) == len(tensors[0]) for tensor in tensors):
+    if not all(tensor.ndim and len(tensor) == len(call.tensors[0]) for tensor in call.tensors):
         return None
     # A size of one is taken for a constant.
-    several = tuple(torch.cat([tensor] * 2) if len(tensor) == 1 else tensor for tensor in tensors)
-    free = tuple({0: torch.export.Dim.AUTO} for _ in several)
+    several = call.map(lambda tensor: torch.cat([tensor] * 2) if len(tensor) == 1 else tensor)
+    free = torch.export.ShapesCollection()
+    for tensor in several.tensors:
+        free[tensor] = {0: torch.export.Dim.AUTO}
+    kwargs = dict(several.kwargs)
     try:
-        exported = torch.export.export(model, several, dynamic_shapes=(free,))
+        shapes = free.dynamic_shapes(model, several.args, kwargs)
+        found = torch.export.export(model, several.args, kwargs, dynamic_shapes=shapes)
     except Exception:  # whatever the model's code raises on a size that is no number
         return None
-    inputs = [node for node in exported.graph.nodes if node.name in exported.graph_signature.user_inputs]
-    return None if any(is_concrete_int(node.meta["val"].shape[0]) for node in inputs) else exported
+    inputs = [node for node in found.graph.nodes if node.name in found.graph_signature.user_inputs]
+    return None if any(is_concrete_int(node.meta["val"].shape[0]) for node in inputs) else found
 
 
 def checked(

@@ -15,6 +15,7 @@ from striate.data.augment.mixing import CutMix, Cutout, MixUp
 from striate.data.augment.modules import Module
 from striate.data.augment.pipeline import Pipeline, get
 from striate.data.augment.policies import RandAugment, preset
+from striate.data.augment.targets import WithBoxes, WithMasks
 
 __all__ = [
     "Augmentation",
@@ -34,6 +35,8 @@ __all__ = [
     "Rotate",
     "Scale",
     "Translate",
+    "WithBoxes",
+    "WithMasks",
     "batch_generator",
     "get",
     "preset",

@@ -210,8 +210,10 @@ def rotation(degrees: Tensor) -> Tensor:
     return affine(len(degrees), xx=cosine, xy=-sine, yx=sine, yy=cosine)
 
 
-def warp(x: Tensor, matrices: Tensor, fill: Fill = "constant") -> Tensor:
-    """Images of floats (batch, height, width, channels), read between the pixels."""
+def warp(
+    x: Tensor, matrices: Tensor, fill: Fill = "constant", mode: Literal["bilinear", "nearest"] = "bilinear"
+) -> Tensor:
+    """Images of floats (batch, height, width, channels), read between the pixels, or at the nearest."""
     batch, height, width, channels = x.shape
     # grid_sample measures places in halves of the image's width and height.
     half = torch.tensor([width / 2, height / 2, 1], dtype=torch.float64)
@@ -223,7 +225,7 @@ def warp(x: Tensor, matrices: Tensor, fill: Fill = "constant") -> Tensor:
         across, down, shift = maps[:, axis].unbind(dim=1)
         along = across[:, None, None] * columns
         torch.add(along, (down[:, None] * rows + shift[:, None])[:, :, None], out=places[..., axis])
-    moved = F.grid_sample(x.permute(0, 3, 1, 2), places, "bilinear", _FILLS[fill], align_corners=False)
+    moved = F.grid_sample(x.permute(0, 3, 1, 2), places, mode, _FILLS[fill], align_corners=False)
     return moved.permute(0, 2, 3, 1)
 
 

@@ -70,7 +70,7 @@ class Pipeline(Augmentation):
         return all(step.keeps_type for step in self.steps)
 
     def change(self, x: Tensor, y: Tensor | None, generator: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        for step in _fused(self.steps):
+        for step in fused(self.steps):
             x, y = step.change(x, y, generator)
         return x, y
 
@@ -94,14 +94,15 @@ class _Fused(Geometric):
         return reduce(torch.matmul, (step.matrices(count, size, generator) for step in self.steps))
 
 
-def _fused(steps: Sequence[Augmentation]) -> list[Augmentation]:
-    fused: list[Augmentation] = []
+def fused(steps: Sequence[Augmentation]) -> list[Augmentation]:
+    """The same steps, with geometric ones that follow each other made one."""
+    made: list[Augmentation] = []
     for step in steps:
-        last = fused[-1] if fused else None
+        last = made[-1] if made else None
         if not isinstance(step, Geometric):
-            fused.append(step)
+            made.append(step)
         elif isinstance(last, _Fused) and (last.fill == step.fill or not (last.fill and step.fill)):
-            fused[-1] = _Fused([*last.steps, step])
+            made[-1] = _Fused([*last.steps, step])
         else:
-            fused.append(_Fused([step]))
-    return fused
+            made.append(_Fused([step]))
+    return made

@@ -1,0 +1,74 @@
+"""Images with boxes or masks for the commands: split, told in lines, and single files of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from striate.cli.plan import Plan
+from striate.cli.task_runs import Parts
+from striate.data.annotated.parts import Annotated
+from striate.data.image import decode, displayed_size
+from striate.errors import ArgumentError, DataError
+from striate.train.policy import Choice
+
+_VALIDATION_FRACTION = 0.1
+_LEAST_TO_VALIDATE = 20  # of fewer training images, a tenth says nothing
+_SKIPPED_SHOWN = 10
+
+A = TypeVar("A", bound=Annotated)
+
+
+def split(everything: A, plan: Plan) -> Parts[A]:
+    """Hold out a test part, and one to validate on: the data's own, or as the plan says.
+
+    Raises:
+        ArgumentError: a fraction that cannot be used.
+    """
+    train, test = everything.split(plan.test_fraction, plan.seed)
+    if everything.validation:
+        return Parts(everything, train, everything.validation, test)
+    fraction = plan.validation_fraction
+    if fraction is None:
+        fraction = 0.0 if len(train) < _LEAST_TO_VALIDATE else _VALIDATION_FRACTION
+    if not 0 <= fraction < 1:
+        raise ArgumentError(f"--validation-fraction {fraction:g}: expected a number from 0 to below 1.")
+    if fraction == 0:
+        return Parts(everything, train, None, test)
+    return Parts(everything, *train.split(fraction, plan.seed), test)
+
+
+def tell(parts: Parts[A], seed: int) -> None:
+    """Say what was read, what was skipped, and how it was split."""
+    everything = parts.everything
+    print(f"{everything.name}: {everything.describe()}")
+    for note in everything.notes:
+        print(note)
+    skipped = everything.skipped
+    if skipped:
+        print(f"Skipped {len(skipped):,} that cannot be used:")
+        for file in skipped[:_SKIPPED_SHOWN]:
+            print(f"  {file}")
+        if len(skipped) > _SKIPPED_SHOWN:
+            print(f"  and {len(skipped) - _SKIPPED_SHOWN:,} more")
+    uses = ((parts.train, "train"), (parts.validation, "validate"), (parts.test, "test"))
+    counts = ", ".join(f"{len(part):,} to {use}" for part, use in uses if part)
+    how = "the data's own test part" if everything.test else "drawn at random"
+    print(Choice("split", counts, f"{how}, seed {seed}"))
+
+
+def read_image(path: str) -> np.ndarray:
+    """The pixels of an image file, bytes (height, width, 3).
+
+    Raises:
+        DataError: there is no such file, or it is no image.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise DataError(f"There is no file {path!r}.")
+    try:
+        return decode(file, displayed_size(file), 3)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
