@@ -38,13 +38,15 @@ class ReceptiveField:
     positions: tuple[int, ...]
 
     def __str__(self) -> str:
-        """
+        """In words.
 
         >>> print(ReceptiveField((11, 11), (4, 4), (-2, -2), (55, 55)))
         11 × 11, stride 4, from −2 on
         """
+        if not any(self.stride):
+            return f"{times(self.size)}, for all units"
         stride, offset = (times(set(part) if len(set(part)) == 1 else part) for part in (self.stride, self.offset))
-        return f"{times(self.size)}, " + (f"stride {stride}, from {offset.replace('-', '−')} on" if any(self.stride) else "for all units")
+        return f"{times(self.size)}, stride {stride}, from {offset.replace('-', '−')} on"
 
     def through(
         self,

@@ -15,12 +15,12 @@ from striate.cli.augmenting import choose_augmentation, mixes_labels
 from striate.cli.networks import is_ours
 from striate.cli.plan import Plan
 from striate.cli.reading import Parts
-from striate.cli.trained import Outputs
 from striate.cli.transferring import RATE, Transfer, choose_transfer
 from striate.data import Dataset
 from striate.data.augment import Pipeline
 from striate.distributed import world
 from striate.errors import ArgumentError
+from striate.export.description import Meaning
 from striate.losses import Loss
 from striate.models import Model
 from striate.schedules import OneCycle, WarmUp
@@ -124,7 +124,7 @@ class Recipe:
         return chosen
 
 
-def choose(plan: Plan, parts: Parts, model: Model, outputs: Outputs) -> Recipe:
+def choose(plan: Plan, parts: Parts, model: Model, outputs: Meaning) -> Recipe:
     """Fill in what was not asked for, and say why.
 
     Raises:
@@ -187,7 +187,7 @@ def usual_rate(optimizer: str) -> float:
     return 3 * optimizers.get(optimizer).learning_rate_at(0)
 
 
-def choose_loss(plan: Plan, task: str, outputs: Outputs, mixed: bool) -> Loss:
+def choose_loss(plan: Plan, task: str, outputs: Meaning, mixed: bool) -> Loss:
     """The loss for what a model gives and what its labels are."""
     smoothing = plan.label_smoothing
     if task == "regression":

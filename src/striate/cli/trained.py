@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,18 +27,13 @@ from striate.errors import (
     UnknownNameError,
     WeightKeysError,
 )
+from striate.export.description import ACTIVATIONS, Meaning
 from striate.models import Model
 from striate.shapes import text
 from striate.sources import Source, small_networks
 from striate.track import Run, list_runs, open_run
 from striate.train import Trainer, predict_augmented
 from striate.train.augmented_prediction import Change
-
-Outputs = Literal["probabilities", "scores", "label_scores", "numbers"]
-"""What a model gives: probabilities of the classes, scores that softmax makes into them, scores of labels that do not
-exclude each other, each of which sigmoid makes into its probability, or numbers to predict."""
-
-_ACTIVATIONS = {"scores": "softmax", "label_scores": "sigmoid"}
 
 _BATCH = 256  # samples at a time, where nothing is learned
 _COPIED = 4096
@@ -67,7 +62,7 @@ class Trained:
         return predict(Trainer(self.model), x, self.config["outputs"], changes_when_tested(self.config))
 
 
-def outputs_of(name: str, trainer: Trainer, data: Dataset) -> Outputs:
+def outputs_of(name: str, trainer: Trainer, data: Dataset) -> Meaning:
     """What a model gives, seen on a few samples.
 
     Raises:
@@ -92,10 +87,10 @@ def outputs_of(name: str, trainer: Trainer, data: Dataset) -> Outputs:
 
 
 def predict(
-    trainer: Trainer, x: Any, outputs: Outputs, changes: Sequence[Change] = (), fast: bool = True
+    trainer: Trainer, x: Any, outputs: Meaning, changes: Sequence[Change] = (), fast: bool = True
 ) -> np.ndarray:
     """The model's output for samples, scores made into probabilities; the mean over the changes of each, if any."""
-    activation = _ACTIVATIONS.get(outputs)
+    activation = ACTIVATIONS.get(outputs)
     if changes:  # in parts, as each change is a copy
         parts = (np.asarray(x[start : start + _COPIED]) for start in range(0, len(x), _COPIED))
         return np.concatenate([predict_augmented(trainer, part, changes, activation, _BATCH) for part in parts])

@@ -27,10 +27,11 @@ from striate.cli.reading import Parts
 from striate.cli.recipe import Recipe, choose
 from striate.cli.stopping import Stopwatch, check_same_data, told_when_stopped
 from striate.cli.tasks import CLASSIFICATION, job
-from striate.cli.trained import Outputs, outputs_of, predict, save
+from striate.cli.trained import outputs_of, predict, save
 from striate.data import Dataset, augment, first_batch_picture
 from striate.distributed import World, is_sharded, joined, whole_state, world
 from striate.errors import ArgumentError, TrainingError
+from striate.export.description import Meaning
 from striate.models import Model
 from striate.see.diagnosis import RECORD_FILE, Diagnosis, Findings, Record, find
 from striate.sources.functions import absolute, is_function
@@ -243,7 +244,7 @@ def _alarms(run: Run, findings: Findings | None) -> str:
     return "\n".join(["Diagnosis:", *(f"  {line}" for line in lines), f"  why, and what to change: {command}\n"])
 
 
-def configuration(recipe: Recipe, parts: Parts, model: Model, outputs: Outputs) -> dict[str, Any]:
+def configuration(recipe: Recipe, parts: Parts, model: Model, outputs: Meaning) -> dict[str, Any]:
     """What was asked for with what was chosen, and all that using the model takes."""
     plan, everything = recipe.plan, parts.everything
     return {

@@ -21,6 +21,8 @@ KEY = "striate"
 Meaning = Literal["probabilities", "scores", "label_scores", "numbers"]
 """What the outputs are: probabilities of the classes, scores that softmax makes into them, scores of labels that do not
 exclude each other, each of which sigmoid makes into its probability, or numbers to predict."""
+ACTIVATIONS = {"scores": "softmax", "label_scores": "sigmoid"}
+"""What makes outputs of each meaning into probabilities."""
 MEANINGS: tuple[Meaning, ...] = ("probabilities", "scores", "label_scores", "numbers")
 
 Function = Callable[[Sequence[Tensor]], list[Tensor]]

@@ -14,7 +14,7 @@ from torch import Tensor
 from striate import activations
 from striate.data import load_image
 from striate.errors import ArgumentError, DataError, SavedModelError, StriateError
-from striate.export.description import Description, Function, described
+from striate.export.description import ACTIVATIONS, Description, Function, described
 from striate.export.onnx_file import onnx_function
 from striate.export.program_file import program_function
 from striate.export.verifying import reason
@@ -27,7 +27,6 @@ _READERS: dict[str, Callable[[Path], tuple[Function, Mapping[str, str]]]] = {
 SUFFIXES = tuple(_READERS)
 """The endings of the files that `load` opens."""
 
-_ACTIVATIONS = {"scores": "softmax", "label_scores": "sigmoid"}
 _BATCH = 256
 
 
@@ -67,7 +66,7 @@ class ExportedModel:
                 tensors = [tensor[torch.arange(batch).clamp(max=found - 1)] for tensor in tensors]
             parts.append([output[:found] for output in self.run(tensors)])
         outputs = [torch.cat(column) for column in zip(*parts, strict=True)]
-        activation = activations.get(_ACTIVATIONS.get(self.description.meaning or ""))
+        activation = activations.get(ACTIVATIONS.get(self.description.meaning or ""))
         if activation is not None:
             outputs[0] = activation(outputs[0])
         results = [output.numpy() for output in outputs]

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby, pairwise
 
+from striate._pages import COLOURS, DARK_COLOURS
 from striate.account.drawn.flow import Node, flow, readers
 from striate.account.drawn.layered import Box, Edge, Key, Layout, Point, layout
-from striate.account.drawn.style import COLOURS, DARK_COLOURS
 from striate.account.entry import INPUT
 from striate.account.ledger import Ledger
 from striate.shapes import text
@@ -42,8 +42,8 @@ CSS = f"""
 .flow .edge:hover {{ stroke: var(--accent); stroke-width: 2.5; }}
 .flow .skip {{ stroke: var(--accent); }}
 .flow .track {{ fill: var(--line); }}
-.flow .parameters {{ fill: var(--parameters); }}
-.flow .macs {{ fill: var(--macs); }}
+.flow .parameters {{ fill: var(--accent); }}
+.flow .macs {{ fill: var(--orange); }}
 """
 
 

@@ -1,32 +1,14 @@
-"""How the page of a ledger looks: the colours of a report, light or dark as the reader's system is set."""
+"""How the page of a ledger looks beside what all pages have in common."""
 
-COLOURS = """
-  color-scheme: light dark;
-  --page: #ffffff; --ink: #1b222c; --quiet: #5c6773; --line: #e2e6eb; --soft: #f5f7f9; --accent: #0b62b5;
-  --parameters: #0b62b5; --macs: #b8500c; --activations: #23794a;
-"""
-DARK_COLOURS = """
-  --page: #12161b; --ink: #e4e8ed; --quiet: #9aa5b1; --line: #2a313a; --soft: #1a2027; --accent: #6cb4f5;
-  --parameters: #6cb4f5; --macs: #f2a65a; --activations: #63c28d;
-"""
-
-CSS = (
-    f":root {{{COLOURS}}}\n@media (prefers-color-scheme: dark) {{ :root {{{DARK_COLOURS}}} }}"
-    + """
-* { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
-body {
-  margin: 0 auto; max-width: 76rem; padding: 3rem 1.5rem 5rem; background: var(--page); color: var(--ink);
-  font: 1rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
-  overflow-wrap: anywhere;
-}
-h1 { margin: 0 0 .25rem; font-size: 2rem; line-height: 1.2; letter-spacing: -.015em; }
-h2 { margin: 0 0 .35rem; font-size: 1.3rem; line-height: 1.3; letter-spacing: -.01em; }
+CSS = """
+:root { --parameters: var(--accent); --macs: var(--orange); --activations: var(--green); }
+body { max-width: 76rem; }
+h1 { margin-bottom: .25rem; }
 p { margin: 0 0 .75rem; max-width: 48rem; }
 section { margin-top: 3.5rem; }
 ul { margin: 0; padding: 0; list-style: none; }
 a { color: var(--accent); }
-.quiet, small { color: var(--quiet); }
+small { color: var(--quiet); }
 .totals { display: grid; grid-template-columns: repeat(6, auto); gap: 1.5rem 1.25rem; margin: 2rem 0 0; }
 .totals dt { color: var(--quiet); font-size: .875rem; }
 .totals dd { margin: 0; font-variant-numeric: tabular-nums; }
@@ -118,9 +100,8 @@ code { font: .9em ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mo
   .tree .value b { flex: 1 0 100%; }
 }
 @media print {
-  body { max-width: none; padding: 0; }
+  body { max-width: none; }
   .tall { max-height: none; }
   .head { position: static; }
 }
 """
-)
