@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -29,7 +30,7 @@ def split(everything: A, plan: Plan) -> Parts[A]:
     """
     train, test = everything.split(plan.test_fraction, plan.seed)
     if everything.validation:
-        return Parts(everything, train, everything.validation, test)
+        return Parts(everything, train, everything.validation, test)  # type: ignore[arg-type] # mypy loses Self here
     fraction = plan.validation_fraction
     if fraction is None:
         fraction = 0.0 if len(train) < _LEAST_TO_VALIDATE else _VALIDATION_FRACTION
@@ -72,3 +73,23 @@ def read_image(path: str) -> np.ndarray:
         return decode(file, displayed_size(file), 3)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def output_names(folder: str, paths: Sequence[str]) -> list[Path]:
+    """Where to write what is drawn of each image: in the folder, which is made, under the image's name without its end.
+
+    Raises:
+        ArgumentError: the folder cannot be made, or it holds one of the images, which might be overwritten.
+    """
+    place = Path(folder)
+    names: list[Path] = []
+    for path in map(Path, paths):
+        if path.resolve().parent == place.resolve():
+            raise ArgumentError(f"--output {folder}: {path} is in that folder, and might be overwritten. Name another.")
+        same = sum(name.stem == path.stem for name in map(Path, paths[: len(names)]))
+        names.append(place / (f"{path.stem}-{same + 1}" if same else path.stem))
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(f"--output {folder} cannot be made: {error.strerror or error}.") from error
+    return names

@@ -122,17 +122,18 @@ class Detecting(Job[BoxDataset]):
         pixels = [annotated.read_image(path) for path in images]
         found = detect(module, pixels)
         names = run.config["class_names"]
-        answers = [{"image": path, "objects": _objects(one, names)} for path, one in zip(images, found, strict=True)]
-        if output is not None:
-            for answer, image, one in zip(answers, pixels, found, strict=True):
-                answer["picture"] = _draw(Path(output), answer["image"], image, one, names)
+        answers: list[dict[str, Any]] = []
+        for path, image, one in zip(images, pixels, found, strict=True):
+            drawn = {} if output is None else {"picture": _draw(Path(output), path, image, one, names)}
+            answers.append({"image": path, "objects": _objects(one, names), **drawn})
         if as_json:
             typer.echo(json.dumps(answers, indent=2, ensure_ascii=False))
             return
         table = screen.table(["Image", "Object"], ["Score", "Left", "Top", "Right", "Bottom"])
         for answer in answers:
-            for one in answer["objects"]:
-                table.add_row(answer["image"], one["class"], f"{one['score']:.2f}", *(f"{x:.0f}" for x in one["box"]))
+            for seen in answer["objects"]:
+                edges = (f"{edge:.0f}" for edge in seen["box"])
+                table.add_row(answer["image"], seen["class"], f"{seen['score']:.2f}", *edges)
             if not answer["objects"]:
                 table.add_row(answer["image"], "(nothing found)", *[""] * 5)
         screen.show(table)
