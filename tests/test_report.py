@@ -33,7 +33,10 @@ from striate.errors import DataError, ShapeError
 from striate.report import Report, assess, figures, images
 from striate.report.calibration import calibrate
 from striate.report.calibration_figure import draw_calibration
-from striate.report.embedding import draw_embedding, embed, last_hidden
+from striate.report.confusion_figure import confusion, draw_matrix, draw_pairs
+from striate.report.embedding import embed, last_hidden
+from striate.report.embedding_figure import draw_embedding
+from striate.report.residual_figure import draw_residuals
 from striate.see.diagnosis import Finding, Findings, Record
 
 HISTORY = {
@@ -316,12 +319,12 @@ def test_the_confusion_matrix_shows_and_tells_scikit_learns_counts(digits):
     assert (digits.result.confusion == counts).all()
     wrong = counts * ~np.eye(10, dtype=bool)
     row, column = np.unravel_index(wrong.argmax(), wrong.shape)
-    assert figures.confusion(digits.result).alt == (
+    assert confusion(digits.result).alt == (
         f"Confusion matrix: {counts.trace()} of {counts.sum()} right; "
         f"most confused: {row} taken for {column}, {wrong.max()} times."
     )
     shown = np.zeros_like(counts)
-    for text in drawn(lambda theme: figures.draw_matrix(digits.result, theme)).axes[0].texts:
+    for text in drawn(lambda theme: draw_matrix(digits.result, theme)).axes[0].texts:
         x, y = text.get_position()
         shown[int(y), int(x)] = int(text.get_text())
     assert (shown == counts).all()
@@ -332,7 +335,7 @@ def test_the_most_confused_pair_is_told_in_words(times, words):
     test = Dataset("d", np.zeros((8, 4)), np.array([0, 0, 0, 0, 1, 1, 1, 1]), ("one", "eight"))
     predictions = np.r_[np.full(4, 0.1), np.full(times, 0.2), np.full(4 - times, 0.9)]
     expected = f"Confusion matrix: {8 - times} of 8 right; most confused: eight taken for one, {words}."
-    assert figures.confusion(assess(test, predictions)).alt == expected
+    assert confusion(assess(test, predictions)).alt == expected
 
 
 def test_mistakes_come_most_confident_first(digits, page):
@@ -401,10 +404,13 @@ def test_errors_of_a_regression_are_scikit_learns(columns):
     assert result.mean_absolute_error == pytest.approx(mean_absolute_error(test.y, predictions))
     assert result.root_mean_squared_error**2 == pytest.approx(mean_squared_error(test.y, predictions))
     assert result.guess == pytest.approx(mean_absolute_error(test.y, guess), rel=1e-5)
-    against, histogram = drawn(lambda theme: figures.draw_residuals(result, theme, False)).axes
-    points = np.stack([test.y.ravel(), predictions.ravel()], 1)
-    assert np.asarray(against.collections[0].get_offsets()) == pytest.approx(points, abs=1e-6)
-    assert sum(bar.get_height() for bar in histogram.patches) == test.y.size
+    panels = drawn(lambda theme: draw_residuals(result, theme, False)).axes
+    assert len(panels) == 2
+    for column, axes in enumerate(panels[:columns]):
+        points = np.stack([part.reshape(len(test), -1)[:, column] for part in (test.y, predictions)], 1)
+        assert np.asarray(axes.collections[0].get_offsets()) == pytest.approx(points, abs=1e-6)
+    if columns == 1:
+        assert sum(bar.get_height() for bar in panels[1].patches) == test.y.size
 
 
 def test_a_regression_is_reported_with_its_errors():
@@ -493,7 +499,7 @@ NAMES = {
 def test_no_texts_of_a_confusion_figure_overlap(names):
     test = make_images(names, 6, side=4)
     result = assess(test, make_probabilities(test, 0.5))
-    draw = figures.draw_matrix if len(names) <= 40 else figures.draw_pairs
+    draw = draw_matrix if len(names) <= 40 else draw_pairs
     figure = drawn(lambda theme: draw(result, theme))
     texts = [text for text, _ in boxes(figure)]
     assert len(texts) > len(names) / 2
@@ -504,7 +510,7 @@ def test_counts_of_many_digits_stay_in_their_cells():
     names = NAMES["forty"]
     y = np.repeat(np.arange(40), 1200)
     test = Dataset("d", np.zeros((len(y), 1)), y, tuple(names))
-    figure = drawn(lambda theme: figures.draw_matrix(assess(test, np.eye(40)[y]), theme))
+    figure = drawn(lambda theme: draw_matrix(assess(test, np.eye(40)[y]), theme))
     cell = figure.axes[0].get_window_extent().width / 40
     widths = [box.width for text, box in boxes(figure) if text == "1200"]
     assert len(widths) == 40
@@ -514,7 +520,7 @@ def test_counts_of_many_digits_stay_in_their_cells():
 def test_a_name_that_does_not_fit_gets_its_number_in_figure_and_table():
     long, strange = "a rather long class name of a species", "猫"
     report = make_report(make_images(["cat", long, strange, "$x^2$"]))
-    figure = drawn(lambda theme: figures.draw_matrix(report.result, theme))
+    figure = drawn(lambda theme: draw_matrix(report.result, theme))
     labels = figure.axes[0].get_yticklabels()
     assert [label.get_text() for label in labels] == ["cat", "#1 a rather long…", "#2", "$x^2$"]
     assert not any(label.get_parse_math() for label in labels)  # a dollar is a dollar
@@ -527,7 +533,7 @@ def test_more_than_forty_classes_show_the_most_confused_pairs():
     names = [f"c{number}" for number in range(41)]
     report = make_report(make_images(names, 10, side=4))
     counts = confusion_matrix(report.test.y, report.predictions.argmax(1)) * ~np.eye(41, dtype=bool)
-    axes = drawn(lambda theme: figures.draw_pairs(report.result, theme)).axes[0]
+    axes = drawn(lambda theme: draw_pairs(report.result, theme)).axes[0]
     assert [bar.get_width() for bar in axes.patches] == sorted(counts.ravel(), reverse=True)[:20]
     for label, bar in zip(axes.get_yticklabels(), axes.patches, strict=True):
         true, said = (names.index(name) for name in label.get_text().split(" → "))
@@ -579,15 +585,15 @@ def test_no_texts_of_a_regression_overlap(stacked):
     generator = np.random.default_rng(0)
     y = (generator.normal(size=300) * 1e5).astype(np.float32)
     result = assess(Dataset("d", np.zeros((300, 1)), y), y + generator.normal(size=300) * 1e4)
-    assert overlaps(drawn(lambda theme: figures.draw_residuals(result, theme, stacked))) == []
+    assert overlaps(drawn(lambda theme: draw_residuals(result, theme, stacked))) == []
 
 
 def test_figures_hold_ink_and_leave_matplotlib_as_it_was(digits):
     before = dict(matplotlib.rcParams)
-    expected = figures.confusion(digits.result)
+    expected = confusion(digits.result)
     assert dict(matplotlib.rcParams) == before
     with matplotlib.rc_context({"font.size": 30, "text.color": "red", "svg.fonttype": "none", "axes.labelpad": 40}):
-        assert figures.confusion(digits.result) == expected
+        assert confusion(digits.result) == expected
     svg = svg_of(expected.source)
     assert svg.count("<path") > 30
     assert svg.count(figures.LIGHT.blue) >= 10
@@ -627,7 +633,7 @@ def test_the_least_sure_cases_come_first(digits, page):
     grid = page[page.index("<h2>Least sure") : page.index("<h2>Calibration")]
     first = expected[0]
     order = np.argsort(-digits.predictions[first])[:2]
-    shares = ", ".join(f"{number}: {100 * digits.predictions[first, number]:.1f}\u00a0%" for number in order)
+    shares = ", ".join(f"{number}:\u00a0{100 * digits.predictions[first, number]:.1f}\u00a0%" for number in order)
     assert re.findall(r'<span class="quiet">(.*?)</span>', grid)[0] == shares
     assert grid.count("<li>") == 12
 
@@ -655,14 +661,13 @@ def test_the_last_hidden_layer_is_what_comes_into_the_last_weights(digits):
 
 def test_the_maps_are_scikit_learns_and_mark_the_mistakes(digits):
     network = small_network()
-    found = embed(network, digits.test.x[:60], digits.test.y[:60], seed=0)
+    found = embed(network, digits.test.x[:60], seed=0)
     both = PCA(2, random_state=0).fit(found.hidden.values)
     assert np.abs(found.maps["PCA"]) == pytest.approx(np.abs(both.transform(found.hidden.values)), abs=1e-4)
     assert found.kept == pytest.approx(both.explained_variance_ratio_.sum(), rel=1e-4)
     distances = np.linalg.norm(found.hidden.values[:, None] - found.hidden.values, axis=2) + 1e9 * np.eye(60)
-    labels = digits.test.y[:60]
-    assert found.alike == pytest.approx((labels[distances.argmin(1)] == labels).mean())
-    again = embed(network, digits.test.x[:60], labels, seed=0)
+    assert (found.nearest == distances.argmin(1)).all()
+    again = embed(network, digits.test.x[:60], seed=0)
     assert (again.maps["t-SNE"] == found.maps["t-SNE"]).all()
     for stacked in (False, True):
         figure = drawn(lambda theme, stacked=stacked: draw_embedding(found, digits.result, theme, stacked))

@@ -6,29 +6,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from torch import Tensor, nn
 
 from striate._nested import leaves
-from striate.report.figures import Picture, Theme, panels, percent, picture, shorter
-from striate.report.results import Classification
 from striate.see.batches import batches
 from striate.see.watching import untouched
 
 MOST_SAMPLES = 1000
 """Of as many, t-SNE takes four seconds on one core."""
-MOST_COLOURS = 10
 
 _LEAST_SAMPLES = 10
 _STEPS = 500  # of t-SNE
 _PERPLEXITY = 30
 _BATCH = 32
-_SHAPES = "osD^v"
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +45,14 @@ class Embedding:
         chosen: which samples they are.
         maps: by the name of the method, two coordinates for each sample.
         kept: the share of the variance that the first two principal components hold.
-        alike: the share of the samples whose nearest neighbour in the hidden layer is of the same class.
+        nearest: of each of them its nearest neighbour in the hidden layer, by its place among them.
     """
 
     hidden: Hidden
     chosen: np.ndarray
     maps: dict[str, np.ndarray]
     kept: float
-    alike: float
+    nearest: np.ndarray
 
 
 def last_hidden(network: nn.Module, x: Any) -> Hidden | None:
@@ -99,13 +91,12 @@ def last_hidden(network: nn.Module, x: Any) -> Hidden | None:
     return Hidden(latest[0][0], np.concatenate(rows))
 
 
-def embed(network: nn.Module, x: Any, labels: np.ndarray, seed: int) -> Embedding | None:
+def embed(network: nn.Module, x: Any, seed: int) -> Embedding | None:
     """Map samples by the last hidden layer, with PCA and with t-SNE.
 
     Args:
         network: what was trained.
         x: samples; of more than 1,000, as many are drawn.
-        labels: the class of each.
         seed: what they are drawn with, and t-SNE begins with.
 
     Returns:
@@ -116,7 +107,7 @@ def embed(network: nn.Module, x: Any, labels: np.ndarray, seed: int) -> Embeddin
     from sklearn.neighbors import NearestNeighbors
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:MOST_SAMPLES])
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(x))[:MOST_SAMPLES])
     if len(chosen) < _LEAST_SAMPLES:
         return None
     hidden = last_hidden(network, np.asarray(x[chosen]))
@@ -136,59 +127,5 @@ def embed(network: nn.Module, x: Any, labels: np.ndarray, seed: int) -> Embeddin
         chosen,
         {"PCA": reduced[:, :2], "t-SNE": scattered},
         float(components.explained_variance_ratio_[:2].sum()),
-        float((labels[chosen][nearest] == labels[chosen]).mean()),
+        nearest,
     )
-
-
-def embedding_picture(found: Embedding, result: Classification) -> Picture:
-    """The maps, with what was predicted wrong marked."""
-    wrong = int(np.isin(found.chosen, result.mistakes).sum())
-    return picture(
-        f"Maps of {len(found.chosen):,} test samples by the last hidden layer, with PCA and t-SNE, "
-        f"{wrong:,} mistakes marked. The nearest neighbour of {percent(found.alike, 1)} is of the same class; the two "
-        f"principal components hold {percent(found.kept, 1)} of the variance.",
-        lambda theme: draw_embedding(found, result, theme, stacked=False),
-        lambda theme: draw_embedding(found, result, theme, stacked=True),
-    )
-
-
-def draw_embedding(found: Embedding, result: Classification, theme: Theme, stacked: bool) -> Figure:
-    """One panel a map: the classes in colours and shapes, mistakes in crosses over them."""
-    figure, grid = panels(len(found.maps), stacked)
-    if stacked:
-        figure.set_size_inches(3.8, 6.4)
-    else:
-        figure.set_size_inches(9.0, 4.2)
-    for axes, (name, places) in zip(grid, found.maps.items(), strict=True):
-        _scatter(axes, places, found, result, theme)
-        axes.set_title(name)
-        axes.set(xticks=[], yticks=[])
-        axes.spines[:].set_visible(True)
-    cross = Line2D([], [], color=theme.ink, marker="x", markersize=6, lw=0, label="predicted wrong")
-    handles, _ = grid[0].get_legend_handles_labels()
-    figure.legend(
-        handles=[*handles, cross],
-        loc="outside lower left",
-        ncols=2 if stacked else min(6, len(handles) + 1),
-        handletextpad=0.2,
-        columnspacing=1.2,
-    )
-    return figure
-
-
-def _scatter(axes: Axes, places: np.ndarray, found: Embedding, result: Classification, theme: Theme) -> None:
-    actual = result.actual[found.chosen]
-    colours = matplotlib.colormaps["tab10"]
-    # Thousands of dots are kept as pixels: as outlines they would make a report of megabytes.
-    if len(result.class_names) > MOST_COLOURS:
-        x, y = places.T
-        axes.scatter(x, y, s=9, color=theme.quiet, alpha=0.5, lw=0, rasterized=True, label="a test sample")
-    else:
-        for number, name in enumerate(result.class_names):
-            x, y = places[actual == number].T
-            shape, label = _SHAPES[number % len(_SHAPES)], shorter(name, number)
-            axes.scatter(
-                x, y, s=13, color=colours(number), marker=shape, alpha=0.75, lw=0, rasterized=True, label=label
-            )
-    x, y = places[np.isin(found.chosen, result.mistakes)].T
-    axes.scatter(x, y, s=34, color=theme.ink, marker="x", lw=1.2, rasterized=True)

@@ -20,17 +20,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.patches import Rectangle
-from matplotlib.textpath import TextPath
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from striate.report.results import Classification, Regression
 from striate.see.style import Drawn
 from striate.train.rate_finder import RateFinding
 
-MOST_CLASSES = 40  # a matrix of more cells has no readable numbers
-MOST_PAIRS = 20
+MOST_TILES = 9
+"""Panels of one figure."""
 
+_LONGEST_ABBREVIATION = 3  # such as mae
 _LONGEST_NAME = 20
 _PIXELS_PER_POINT = 96 / 72
 _NARROW = "(max-width: 40rem)"
@@ -94,31 +92,6 @@ def learning_curves(history: Mapping[str, Sequence[Any]]) -> Picture | None:
     )
 
 
-def confusion(result: Classification) -> Picture:
-    """The confusion matrix, or the most confused pairs of more than 40 classes."""
-    alt = f"{result.right:,} of {result.total:,} right"
-    if result.confusions:
-        names = result.class_names
-        worst = result.confusions[0]
-        alt += f"; most confused: {names[worst.actual]} taken for {names[worst.predicted]}, {_times(worst.times)}"
-    if len(result.class_names) <= MOST_CLASSES:
-        return picture(f"Confusion matrix: {alt}.", lambda theme: draw_matrix(result, theme))
-    return picture(f"Most confused pairs of classes: {alt}.", lambda theme: draw_pairs(result, theme))
-
-
-def residuals(result: Regression) -> Picture:
-    """Predictions against true values, and how far they are off."""
-    off = result.residuals
-    return picture(
-        f"Predicted against true values of {len(off):,} samples: true from {_number(result.actual.min())} to "
-        f"{_number(result.actual.max())}, predicted from {_number(result.predicted.min())} to "
-        f"{_number(result.predicted.max())}. Predicted minus true: mean {_number(off.mean())}, half of all from "
-        f"{_number(np.quantile(off, 0.25))} to {_number(np.quantile(off, 0.75))}.",
-        lambda theme: draw_residuals(result, theme, stacked=False),
-        lambda theme: draw_residuals(result, theme, stacked=True),
-    )
-
-
 def range_test(finding: RateFinding) -> Picture:
     """The loss over the learning rate, with the rate that was taken from it."""
     return picture(finding.text(), lambda theme: draw_range_test(finding, theme))
@@ -146,85 +119,6 @@ def draw_curves(history: Mapping[str, Sequence[Any]], theme: Theme, stacked: boo
             axes.yaxis.set_major_formatter(PercentFormatter(1, symbol="\u00a0%"))
         axes.grid(axis="y")
     figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, borderpad=0)
-    return figure
-
-
-def draw_matrix(result: Classification, theme: Theme) -> Figure:
-    """A tile for each pair of classes that occurs, filled by its share of the true class."""
-    counts = result.confusion
-    size = len(counts)
-    cell = min(0.9, max(4.2 / size, min(0.42, 8 / size)))  # inches
-    figure = Figure(figsize=(cell * size, cell * size))
-    axes = figure.add_axes((0, 0, 1, 1))
-    digits = len(str(counts.max()))
-    font_size = min(10.0, 72 * cell * 0.55, 72 * cell * 0.85 / (0.64 * digits))
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    edges = np.arange(size + 1)
-    axes.hlines(edges, 0, size, color=theme.line, lw=0.5)
-    axes.vlines(edges, 0, size, color=theme.line, lw=0.5)
-    for row, column in np.argwhere((counts > 0) | np.eye(size, dtype=bool)):
-        # The square root lifts a single mistake out of the background.
-        strength = shares[row, column] ** 0.5
-        color = theme.blue if row == column else theme.orange
-        tile = Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, color=color, alpha=0.12 + 0.88 * strength, lw=0)
-        axes.add_patch(tile)
-        ink = theme.on_fill if strength > 0.55 else theme.ink
-        axes.text(
-            column + 0.5,
-            row + 0.5,
-            str(counts[row, column]),
-            color=ink,
-            size=font_size,
-            ha="center",
-            va="center_baseline",
-        )
-    axes.set(xlim=(0, size), ylim=(size, 0), xlabel="predicted class", ylabel="true class")
-    labels = [shorter(name, number) for number, name in enumerate(result.class_names)]
-    label_size = min(9.0, 72 * cell * 0.62)
-    fits = max(TextPath((0, 0), label, size=label_size).get_extents().width for label in labels) < 72 * cell * 0.9
-    middles = np.arange(size) + 0.5
-    axes.set_xticks(middles, labels, rotation=0 if fits else 90)
-    axes.set_yticks(middles, labels)
-    axes.tick_params(length=0, labelsize=label_size)
-    axes.spines[:].set_visible(False)
-    return figure
-
-
-def draw_pairs(result: Classification, theme: Theme) -> Figure:
-    """A bar for each of the most confused pairs."""
-    pairs = result.confusions[:MOST_PAIRS]
-    figure = Figure(figsize=(4.2, 0.26 * max(len(pairs), 2)))
-    axes = figure.add_axes((0, 0, 1, 1))
-    names = result.class_names
-    labels = [
-        f"{shorter(names[pair.actual], pair.actual)} → {shorter(names[pair.predicted], pair.predicted)}"
-        for pair in pairs
-    ]
-    bars = axes.barh(range(len(pairs)), [pair.times for pair in pairs], height=0.6, color=theme.orange)
-    axes.bar_label(bars, [f"{pair.times:,}" for pair in pairs], padding=3)
-    axes.set_yticks(range(len(pairs)), labels)
-    axes.set(ylim=(len(pairs) - 0.4, -0.6), xticks=[])
-    axes.tick_params(length=0)
-    axes.spines[["bottom", "top", "right"]].set_visible(False)
-    return figure
-
-
-def draw_residuals(result: Regression, theme: Theme, stacked: bool) -> Figure:
-    """Predicted against true with the line where they are equal, and a histogram of the differences."""
-    figure, (against, histogram) = panels(2, stacked)
-    # Thousands of dots are kept as pixels: as outlines they would make a report of megabytes.
-    against.scatter(result.actual, result.predicted, s=9, color=theme.blue, alpha=0.5, lw=0, rasterized=True)
-    ends = [min(result.actual.min(), result.predicted.min()), max(result.actual.max(), result.predicted.max())]
-    against.plot(ends, ends, color=theme.quiet, linestyle=(0, (4, 3)), lw=1)
-    against.set(title="Predicted against true", xlabel="true", ylabel="predicted")
-    off = result.residuals.ravel()
-    histogram.hist(off, bins=min(30, 5 + math.isqrt(off.size)), color=theme.blue, rwidth=0.92)
-    histogram.axvline(0, color=theme.quiet, linestyle=(0, (4, 3)), lw=1)
-    histogram.set(title="How far off", xlabel="predicted minus true", ylabel="samples")
-    histogram.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    for axes in (against, histogram):
-        axes.locator_params(axis="x", nbins=6)
-        axes.grid(axis="y")
     return figure
 
 
@@ -327,6 +221,18 @@ def panels(count: int, stacked: bool) -> tuple[Figure, list[Axes]]:
     return figure, list(grid.flat)
 
 
+def tiles(count: int, stacked: bool) -> tuple[Figure, list[Axes]]:
+    """Small panels in rows of three, or of two on phones."""
+    columns = 2 if stacked else 3
+    rows = math.ceil(count / columns)
+    size = (3.8, 1.9 * rows + 0.4) if stacked else (9.0, 2.8 * rows + 0.2)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(hspace=0.06, wspace=0.04))
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in grid[count:]:
+        axes.remove()
+    return figure, grid[:count]
+
+
 def _curve_names(history: Mapping[str, Sequence[Any]]) -> list[str]:
     """The loss, and the first metric that is one number for each epoch."""
     others = [name for name in history if name not in ("loss", "learning_rate") and not name.startswith("val_")]
@@ -336,6 +242,8 @@ def _curve_names(history: Mapping[str, Sequence[Any]]) -> list[str]:
 
 def _title(name: str) -> str:
     words = name.replace("_", " ")
+    if len(words) <= _LONGEST_ABBREVIATION:
+        return words.upper()
     return words[:1].upper() + words[1:]
 
 
@@ -344,7 +252,7 @@ def _is_share(name: str) -> bool:
 
 
 def _ends(values: Sequence[float], name: str) -> str:
-    show = percent if _is_share(name) else _number
+    show = percent if _is_share(name) else number
     return show(values[-1]) if len(values) == 1 else f"{show(values[0])} to {show(values[-1])}"
 
 
@@ -357,12 +265,13 @@ def percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f}\u00a0%"
 
 
-def _number(value: float) -> str:
-    return f"{value:.4g}".replace("-", "−")
+def number(value: float, digits: int = 4) -> str:
+    """A number as people read it.
 
-
-def _times(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
+    >>> number(-0.123456)
+    '−0.1235'
+    """
+    return f"{value:.{digits}g}".replace("-", "−")
 
 
 def _drawable(name: str) -> bool:

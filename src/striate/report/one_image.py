@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +12,14 @@ from torch import nn
 
 from striate import see
 from striate.report import images
+from striate.report.answering import labels, one_number
 from striate.report.elements import document, figure, image, pairs, preformatted, safe, section, table
 from striate.report.figures import of_network, percent
 from striate.report.sight import network_parts, told
 from striate.shapes import times
 
 _LISTED = 10  # classes
+_ROUNDING = 1e-3  # of probabilities that sum to 1
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Answer:
     """What a network says of an image.
 
     Attributes:
-        said: the class, the labels or the numbers.
+        said: the class, the labels or the numbers, with ", " between several.
         probabilities: by class, the greatest first; empty where there are none.
     """
 
@@ -52,13 +55,14 @@ def image_page(
         answer: what it says.
         origin: what network that is, in a sentence.
         class_names: of all classes; empty where it predicts numbers.
-        target: the class to explain; by default the likeliest.
+        target: the output to explain; by default the likeliest class, or the first number.
         layer: which layer to look at; by default some of several depths.
     """
-    names = class_names or None
+    speaks_for, measured = ("the class", "probability") if class_names else ("the number", "value")
 
     def drawn(method: Callable[..., see.Attribution], *arguments: Any) -> str:
-        found = method(network, pixels, target, *arguments, class_names=names)
+        with _explained(network, pixels, answer, class_names, target) as (output, names):
+            found = method(network, pixels, output, *arguments, class_names=names)
         return figure(of_network(found)) + preformatted(found.text())
 
     def fires() -> str:
@@ -68,8 +72,8 @@ def image_page(
     looks = [("Grad-CAM", lambda: drawn(see.gradcam, layer)), ("Occlusion", lambda: drawn(see.occlusion))]
     parts = [*network_parts(network, pixels, layer), ("Filters that fire most on this image", fires)]
     intro = (
-        "What speaks for the class, each map with its checks: the mean probability while the pixels that it puts first "
-        "are taken out (deletion) or put in (insertion), and how like it is to the maps of random weights."
+        f"What speaks for {speaks_for}, each map with its checks: the mean {measured} while the pixels that it puts "
+        "first are taken out (deletion) or put in (insertion), and how like it is to the maps of random weights."
     )
     return document(
         title,
@@ -79,6 +83,21 @@ def image_page(
             section("What its layers make of it", "", *told(parts)),
         ],
     )
+
+
+@contextmanager
+def _explained(
+    network: nn.Module, pixels: np.ndarray, answer: Answer, class_names: Sequence[str], target: int | None
+) -> Iterator[tuple[int | None, Sequence[str]]]:
+    """Inside, the network answers so that one output can be explained; which, and what the outputs are called."""
+    if not class_names:
+        with one_number(network, target or 0):
+            yield 0, (f"the number {answer.said.split(', ')[target or 0]}",)
+    elif abs(sum(answer.probabilities.values()) - 1) > _ROUNDING:  # labels, which do not exclude each other
+        with labels(network, pixels[None], np.array([[answer.probabilities[name] for name in class_names]])):
+            yield target, class_names
+    else:
+        yield target, class_names
 
 
 def _header(title: str, pixels: np.ndarray, answer: Answer, origin: str) -> str:

@@ -13,10 +13,15 @@ from torch import nn
 from striate import _files
 from striate.account.capacity import Capacity, per_example
 from striate.data import Dataset
-from striate.report import figures, images, mistakes
+from striate.report import figures, images
 from striate.report.diagnosed import diagnosed
 from striate.report.elements import document, figure, folded, pairs, preformatted, safe, section, table
 from striate.report.figures import percent
+from striate.report.gallery import sample
+from striate.report.hidden import hidden
+from striate.report.of_classes import of_classes
+from striate.report.of_labels import of_labels
+from striate.report.of_numbers import of_numbers
 from striate.report.results import Classification, MultiLabel, Regression, Result, assess
 from striate.report.sight import sight
 from striate.see.diagnosis import Findings
@@ -90,7 +95,6 @@ class Report:
     # The parts, in their order ------------------------------------------------------------------------------------
 
     def _body(self) -> Iterator[str]:
-        result = self.result
         yield self._header()
         if self.findings:
             yield diagnosed(self.findings)
@@ -99,15 +103,7 @@ class Report:
             yield section("Learning curves", "After each epoch.", figure(curves))
         if self.finding:
             yield section("Learning rate", self.finding.text(), figure(figures.range_test(self.finding)))
-        if isinstance(result, Regression):
-            intro = "On the dashed line, a prediction is exact."
-            yield section("Predictions", intro, figure(figures.residuals(result)))
-        elif isinstance(result, MultiLabel):
-            yield mistakes.label_table(result)
-            yield mistakes.worst(result, self.test.x, self._noun)
-            yield mistakes.sample(result, self.test.x, self.seed)
-        else:
-            yield from self._classification(result)
+        yield from self._predictions()
         if self.summary:
             formulas = folded("Every formula, worked out", preformatted(self.formulas))
             yield section("Model", "", preformatted(self.summary), formulas if self.formulas else "")
@@ -167,18 +163,19 @@ class Report:
             f"{classes}seed\u00a0{self.seed}."
         )
 
-    def _classification(self, result: Classification) -> Iterator[str]:
-        x = self.test.x
-        yield from mistakes.confusion(result)
-        yield mistakes.class_table(result)
-        yield mistakes.worst(result, x, self._noun)
-        yield mistakes.least_sure(result, x, self._noun)
-        yield mistakes.calibration(result)
-        if self.network is not None:
-            yield mistakes.embedding(self.network, x, result, self.seed, self._noun)
-        yield mistakes.sample(result, x, self.seed)
-        if self.network is not None and images.are_images(x):
-            yield sight(self.network, x, result, self.seed)
+    def _predictions(self) -> Iterator[str]:
+        result, x, network = self.result, self.test.x, self.network
+        if isinstance(result, Classification):
+            yield from of_classes(result, x, self._noun)
+        elif isinstance(result, MultiLabel):
+            yield from of_labels(result, x, self._noun)
+        else:
+            yield from of_numbers(result, x, self._noun)
+        if network is not None:
+            yield hidden(network, x, result, self.seed, self._noun)
+        yield sample(result, x, self.seed)
+        if network is not None and images.are_images(x):
+            yield sight(network, x, result, self.seed)
 
     @staticmethod
     def _capacity(capacity: Capacity) -> str:

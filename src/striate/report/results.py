@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -12,15 +12,10 @@ from striate import metrics
 from striate.data import Dataset
 from striate.errors import DataError, ShapeError
 from striate.report.calibration import Calibration, calibrate
+from striate.report.confusions import Confusion, ranked
+from striate.report.multilabel import MultiLabel
+from striate.report.regression import Regression
 from striate.shapes import text
-
-
-class Confusion(NamedTuple):
-    """How often samples of one class were taken for another; both by number."""
-
-    actual: int
-    predicted: int
-    times: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,153 +111,18 @@ class Classification:
         """Whether the probabilities say how often the predictions are right."""
         return calibrate(self.probability, self.actual == self.predicted)
 
+    @property
+    def matrix_names(self) -> tuple[str, ...]:
+        """Of the rows and columns of `confusion`."""
+        return self.class_names
+
     @cached_property
     def confusions(self) -> list[Confusion]:
         """The pairs of classes that were taken for each other, the most frequent first."""
-        rows, columns = np.nonzero(self.confusion * ~np.eye(len(self.class_names), dtype=bool))
-        pairs = [
-            Confusion(int(row), int(column), int(self.confusion[row, column]))
-            for row, column in zip(rows, columns, strict=True)
-        ]
-        return sorted(pairs, key=lambda pair: -pair.times)
-
-
-@dataclass(frozen=True, eq=False)
-class Regression:
-    """The true number of each test sample (or several, one in each column), and the predicted one."""
-
-    actual: np.ndarray
-    predicted: np.ndarray
-
-    @property
-    def numbers(self) -> dict[str, float]:
-        """What a run keeps."""
-        return {"mean_absolute_error": self.mean_absolute_error}
-
-    def told(self, where: str) -> str:
-        """The result in one line; `where` says of what."""
-        return f"Mean absolute error {where}: {self.mean_absolute_error:.4g}"
-
-    @property
-    def residuals(self) -> np.ndarray:
-        """Predicted minus true."""
-        return self.predicted - self.actual
-
-    @property
-    def mean_absolute_error(self) -> float:
-        return float(np.abs(self.residuals).mean())
-
-    @property
-    def root_mean_squared_error(self) -> float:
-        return float((self.residuals**2).mean() ** 0.5)
-
-    @property
-    def guess(self) -> float:
-        """The mean absolute error of always predicting the mean."""
-        return float(np.abs(self.actual - self.actual.mean(0)).mean())
-
-
-class LabelRow(NamedTuple):
-    """How well one label is told; the average precision is None where no sample has it."""
-
-    name: str
-    precision: float
-    recall: float
-    f1: float
-    average_precision: float | None
-    support: int
-
-
-@dataclass(frozen=True, eq=False)
-class MultiLabel:
-    """Which labels each test sample has, and the probability that was predicted for each; above 0.5 it is said."""
-
-    class_names: tuple[str, ...]
-    actual: np.ndarray
-    probability: np.ndarray
-
-    @property
-    def numbers(self) -> dict[str, float]:
-        """What a run keeps."""
-        return {"mean_average_precision": self.mean_average_precision, "f1": self.f1, "right": self.right}
-
-    def told(self, where: str) -> str:
-        """The result in one line; `where` says of what."""
-        return (
-            f"Mean average precision {where}: {self.mean_average_precision:.4f} "
-            f"(macro F1 {self.f1:.4f}; all labels right on {self.right:,})"
-        )
-
-    @property
-    def total(self) -> int:
-        return len(self.actual)
-
-    @property
-    def said(self) -> np.ndarray:
-        """The labels that are predicted, of the shape of `actual`."""
-        return self.probability > 0.5
-
-    @property
-    def right(self) -> int:
-        """How many samples have exactly the labels that were predicted."""
-        return int((self.said == self.actual).all(1).sum())
-
-    @cached_property
-    def table(self) -> list[LabelRow]:
-        """Each label by its name."""
-        hits, said, actual = (part.sum(0) for part in (self.said & self.actual, self.said, self.actual))
-        return [
-            LabelRow(
-                name,
-                float(hits[index] / max(said[index], 1)),
-                float(hits[index] / max(actual[index], 1)),
-                float(2 * hits[index] / max(said[index] + actual[index], 1)),
-                average_precision(self.actual[:, index], self.probability[:, index]),
-                int(actual[index]),
-            )
-            for index, name in enumerate(self.class_names)
-        ]
-
-    @property
-    def f1(self) -> float:
-        """The mean over all labels; one that is neither there nor said counts 0, as in scikit-learn."""
-        return float(np.mean([row.f1 for row in self.table]))
-
-    @property
-    def mean_average_precision(self) -> float:
-        """The mean over the labels that occur."""
-        found = [row.average_precision for row in self.table if row.average_precision is not None]
-        return float(np.mean(found)) if found else 0.0
-
-    @property
-    def guess(self) -> float:
-        """The mean average precision of probabilities drawn at random: the share of the samples with a label."""
-        shares = self.actual.mean(0)
-        return float(shares[shares > 0].mean()) if shares.any() else 0.0
-
-    @cached_property
-    def mistakes(self) -> np.ndarray:
-        """The indices of the samples with a wrong label, the one that was furthest off first."""
-        wrong = np.flatnonzero((self.said != self.actual).any(1))
-        off = np.abs(self.probability - self.actual).max(1)
-        return wrong[np.argsort(-off[wrong], kind="stable")]
+        return ranked(self.confusion)
 
 
 Result = Classification | MultiLabel | Regression
-
-
-def average_precision(actual: np.ndarray, scores: np.ndarray) -> float | None:
-    """The area under the curve of precision over recall, in steps, as scikit-learn's; None where nothing is to find.
-
-    >>> average_precision(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]))
-    0.8333333333333333
-    """
-    if not actual.any():
-        return None
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # equal scores are found together
-    hits = np.cumsum(actual[order])[ends]
-    return float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum() / hits[-1])
 
 
 def assess(test: Dataset, predictions: Any) -> Result:

@@ -1,30 +1,9 @@
-"""How a report looks. One accent colour; light or dark as the reader's system is set."""
+"""How a report looks beside what all pages have in common."""
 
 CSS = """
-:root {
-  color-scheme: light dark;
-  --page: #ffffff; --ink: #1b222c; --quiet: #5c6773; --line: #e2e6eb; --soft: #f5f7f9; --accent: #0b62b5;
-  --wrong: #b8500c;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #12161b; --ink: #e4e8ed; --quiet: #9aa5b1; --line: #2a313a; --soft: #1a2027; --accent: #6cb4f5;
-    --wrong: #f2a65a;
-  }
-}
-* { box-sizing: border-box; }
-html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
-body {
-  margin: 0 auto; max-width: 60rem; padding: 3.5rem 1.5rem 5rem; background: var(--page); color: var(--ink);
-  font: 1rem/1.6 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
-  overflow-wrap: anywhere;
-}
-h1 { margin: 0 0 .75rem; font-size: 2rem; line-height: 1.2; letter-spacing: -.015em; }
-h2 { margin: 0 0 .35rem; font-size: 1.3rem; line-height: 1.3; letter-spacing: -.01em; }
 h3 { margin: 2rem 0 .35rem; font-size: 1.05rem; line-height: 1.35; }
 p { margin: 0 0 1rem; max-width: 44rem; }
 section { margin-top: 4rem; }
-.quiet { color: var(--quiet); }
 .headline { margin: 2.5rem 0 0; }
 .headline strong {
   display: block; color: var(--accent); font-size: clamp(3.25rem, 12vw, 5.5rem); font-weight: 700; line-height: 1.05;
@@ -44,6 +23,7 @@ thead th { color: var(--quiet); font-size: .875rem; font-weight: 500; }
 tbody th, tfoot th { min-width: 8rem; font-weight: 400; }
 .pairs th { width: 40%; }
 .numbers td, .numbers th + th { padding: .4rem 0 .4rem 1rem; text-align: right; white-space: nowrap; }
+.numbers thead th { overflow-wrap: normal; white-space: normal; }
 tfoot { color: var(--quiet); }
 .grid {
   display: grid; gap: 1.25rem 1rem; grid-template-columns: repeat(auto-fill, minmax(var(--image), 1fr));
@@ -59,11 +39,11 @@ tfoot { color: var(--quiet); }
 .finding { margin-top: 1.5rem; padding-left: 1rem; border-left: 4px solid var(--line); }
 .finding h3 { margin: 0 0 .35rem; }
 .finding .pairs th { width: 8.5rem; }
-.critical { border-color: var(--wrong); }
-.critical b { color: var(--wrong); }
+.critical { border-color: var(--orange); }
+.critical b { color: var(--orange); }
 .warning { border-color: var(--accent); }
 .right { color: var(--accent); }
-.wrong { color: var(--wrong); }
+.wrong { color: var(--orange); }
 pre {
   margin: 1.25rem 0 0; padding: 1rem 1.25rem; overflow-x: auto; background: var(--soft); border-radius: 8px;
   font: .8125rem/1.3 ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mono", monospace;
@@ -73,20 +53,19 @@ details pre { line-height: 1.6; white-space: pre-wrap; overflow-wrap: anywhere; 
 summary { margin-top: 1rem; width: fit-content; color: var(--accent); cursor: pointer; }
 summary:focus-visible { outline: 2px solid var(--accent); outline-offset: 3px; }
 @media (min-width: 58rem) {
-  .grid:not(.looks) { grid-template-columns: repeat(6, 1fr); }
+  .grid { grid-template-columns: repeat(6, 1fr); }
+  .looks { grid-template-columns: repeat(4, 1fr); }
 }
 @media (max-width: 40rem) {
-  body { padding: 2rem 1rem 3rem; }
-  h1 { font-size: 1.6rem; }
   section { margin-top: 3rem; }
   th, td { font-size: .875rem; }
   tbody th, tfoot th { min-width: 6.5rem; }
-  .numbers td, .numbers th + th { padding-left: .7rem; }
+  .numbers td, .numbers th + th { padding-left: .6rem; }
+  .numbers tbody th { min-width: 4rem; }
   .grid { column-gap: .6rem; }
   pre { font-size: .6875rem; padding: .85rem 1rem; }
 }
 @media print {
-  body { max-width: none; padding: 0; }
   .tall { max-height: none; }
   figure, li { break-inside: avoid; }
 }
