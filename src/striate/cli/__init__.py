@@ -15,6 +15,7 @@ from striate.cli.budget import budget
 from striate.cli.diagnose import diagnose
 from striate.cli.errors import Group
 from striate.cli.export import export
+from striate.cli.faces import faces
 from striate.cli.look import compare, explain, memory, neuron, summary
 from striate.cli.panels import Command
 from striate.cli.runs import runs
@@ -73,6 +74,7 @@ _COMMANDS = (
 )
 for command in _COMMANDS:
     app.command(cls=Command)(command)
+app.add_typer(faces, name="faces")
 
 
 def main() -> None:

@@ -56,7 +56,7 @@ def match(
             min=-1,
             max=1,
             help="The least similarity that makes a face a person's.",
-            show_default="the run's: 1 in 100 pairs of strangers reach it",
+            show_default="the run's, which at most 1 in 100 pairs of strangers reached in its test",
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,

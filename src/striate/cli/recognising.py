@@ -60,8 +60,7 @@ class Recognising(Job[Dataset]):
     """What is particular to face recognition."""
 
     task = "faces"
-    usual_model = "mobilenet_v3_small"
-    usual_rate = 3e-3
+    usual_model = "resnet18"
 
     def read(self, plan: Plan) -> Parts[Dataset]:
         parts = _parts(plan)
@@ -107,8 +106,10 @@ class Recognising(Job[Dataset]):
         embeddings = embed(embedder_of(module), data.x)
         result, rank1 = verify(embeddings, data.y), rank1_with_one_image(embeddings, data.y)
         numbers = {**result.numbers, "rank1": rank1, "threshold": result.threshold_at(FALSE_ACCEPTS)}
-        rows = [(name, f"{value:.4f}") for name, value in numbers.items() if not math.isnan(value)]
-        told = f"{result}; rank-1 {rank1:.1%} with one image of each of {len(data.class_names):,} people enrolled;"
+        rows: list[tuple[str, ...]] = [
+            (name, f"{value:.4f}") for name, value in numbers.items() if not math.isnan(value)
+        ]
+        told = f"EER {result.eer:.2%}, AUC {result.auc:.4f}, rank-1 {rank1:.1%} (one image of each enrolled)"
         return _Tested(numbers, told, (("Measure", "Value"), rows), result)
 
     def predict(self, run: Run, module: nn.Module, images: Sequence[str], as_json: bool, output: str | None) -> None:
@@ -121,11 +122,11 @@ class Recognising(Job[Dataset]):
                 "person among those you know: striate faces enrol, then striate faces match."
             )
         threshold, embeddings = threshold_of(run), embed_files(embedder_of(module), images)
-        pairs = [
-            {"images": [images[first], images[second]], "similarity": float(embeddings[first] @ embeddings[second])}
-            for first, second in combinations(range(len(images)), 2)
-        ]
-        answers: list[dict[str, Any]] = [{**pair, "same": pair["similarity"] >= threshold} for pair in pairs]  # type: ignore[operator]
+        answers: list[dict[str, Any]] = []
+        for first, second in combinations(range(len(images)), 2):
+            similarity = float(embeddings[first] @ embeddings[second])
+            pair = [images[first], images[second]]
+            answers.append({"images": pair, "similarity": similarity, "same": similarity >= threshold})
         if as_json:
             typer.echo(json.dumps(answers, indent=2, ensure_ascii=False))
             return
@@ -133,7 +134,8 @@ class Recognising(Job[Dataset]):
         for answer in answers:
             table.add_row(*answer["images"], f"{answer['similarity']:.3f}", "yes" if answer["same"] else "no")
         screen.show(table)
-        print(f"\nOne person from a similarity of {threshold:.3f} on, which 1 in 100 pairs of strangers reach.")
+        told = "which at most 1 in 100 pairs of strangers reached in its test"
+        print(f"\nOne person from a similarity of {threshold:.3f} on, {told}.")
 
     def report(self, run: Run, module: nn.Module, parts: Parts[Dataset], result: Result) -> None:
         from striate.report.recognised import FacesReport  # matplotlib takes a second to import

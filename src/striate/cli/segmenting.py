@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,8 +53,8 @@ class Segmenting(Job[SegmentationDataset]):
     """What is particular to segmentation."""
 
     task = "segmentation"
-    usual_model = "mobilenet_v3_small"
-    usual_rate = 5e-3
+    usual_model = "resnet18"
+    usual_rate = 1e-2
 
     def read(self, plan: Plan) -> Parts[SegmentationDataset]:
         parts = annotated.split(_load(plan), plan)
@@ -69,7 +68,8 @@ class Segmenting(Job[SegmentationDataset]):
     def build(self, backbone: Backbone, plan: Plan, parts: Parts[SegmentationDataset]) -> Segmenter:
         height, width = parts.train.sizes[0].tolist()
         channels = _WIDTHS[min(height, width) >= _SMALL_IMAGES]
-        return Segmenter(backbone, len(parts.train.class_names), (height, width), width=channels)
+        shares = parts.train.class_shares
+        return Segmenter(backbone, len(shares), (height, width), width=channels, class_shares=shares)
 
     def describe(self, module: nn.Module) -> dict[str, Any]:
         assert isinstance(module, Segmenter)
@@ -95,9 +95,12 @@ class Segmenting(Job[SegmentationDataset]):
         assert isinstance(module, Segmenter)
         masks = [one.mask for one in segment(module, data.images)]
         scores = segmentation_scores(masks, data.masks, data.class_names)
-        rows = [(name, f"{pixels:,}", f"{iou:.3f}", f"{dice:.3f}") for name, pixels, iou, dice in scores.of_classes]
+        columns = ("Class", "Pixels", "IoU", "Dice")
+        rows: list[tuple[str, ...]] = [
+            (name, f"{pixels:,}", f"{iou:.3f}", f"{dice:.3f}") for name, pixels, iou, dice in scores.of_classes
+        ]
         told = f"Mean IoU {scores.mean_iou:.3f}, {scores.pixel_accuracy:.1%} of the pixels right"
-        return _Tested(scores.numbers, told, (("Class", "Pixels", "IoU", "Dice"), rows), masks)
+        return _Tested(scores.numbers, told, (columns, rows), masks)
 
     def predict(self, run: Run, module: nn.Module, images: Sequence[str], as_json: bool, output: str | None) -> None:
         """Print which classes are on image files; `output` gets a mask of each, and a picture to look at."""
@@ -105,9 +108,14 @@ class Segmenting(Job[SegmentationDataset]):
         pixels = [annotated.read_image(path) for path in images]
         masks = [one.mask for one in segment(module, pixels)]
         names = run.config["class_names"]
-        answers = [{"image": path, "classes": _shares(mask, names)} for path, mask in zip(images, masks, strict=True)]
-        for index, folder in enumerate([output] * len(images) if output else []):
-            answers[index]["mask"] = _draw(Path(folder), images[index], pixels[index], masks[index], names)
+        answers: list[dict[str, Any]] = [
+            {"image": path, "classes": _shares(mask, names)} for path, mask in zip(images, masks, strict=True)
+        ]
+        files = annotated.output_names(output, images) if output else []
+        for answer, file, image, mask in zip(answers, files, pixels, masks, strict=False):
+            SegmentationSheet([image], [mask], names).save(f"{file}.png")
+            answer["mask"] = f"{file}_mask.png"
+            _write_mask(answer["mask"], mask, names)
         if as_json:
             typer.echo(json.dumps(answers, indent=2, ensure_ascii=False))
             return
@@ -149,17 +157,9 @@ def _shares(mask: np.ndarray, names: Sequence[str]) -> dict[str, float]:
     return {names[number]: round(counts[number] / mask.size, 4) for number in order if counts[number]}
 
 
-def _draw(folder: Path, path: str, image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> str:
-    """Write the mask, whose values are the classes' numbers, and the image beside it; the path of the mask."""
-    stem = Path(path).stem
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / f"{stem}_mask.png"
-        picture, content = Image.fromarray(mask), io.BytesIO()
-        picture.putpalette(class_colours(names, "#000000").tobytes())
-        picture.save(content, "PNG")
-        _files.write_bytes(file, content.getvalue())
-    except OSError as error:
-        raise ArgumentError(f"--output {folder} cannot be written: {error.strerror or error}.") from error
-    SegmentationSheet([image], [mask], names).save(folder / f"{stem}.png")
-    return str(file)
+def _write_mask(path: str, mask: np.ndarray, names: Sequence[str]) -> None:
+    """A PNG whose values are the numbers of the classes, each shown in its colour."""
+    picture, content = Image.fromarray(mask), io.BytesIO()
+    picture.putpalette(class_colours(names, "#000000").tobytes())
+    picture.save(content, "PNG")
+    _files.write_bytes(path, content.getvalue())

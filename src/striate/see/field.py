@@ -107,7 +107,10 @@ class Field(Drawn):
                 _frame(axes, self.box, "#f2a65a", "-")
             axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
         _frame(measured, self.half, "#6cb4f5", "--")
-        words = "orange frame: the theoretical field; dashed blue: half of the gradients' sum"
+        theoretical = "orange frame: the theoretical field"
+        if self.box and self.box[0] <= 0 and self.box[1] <= 0 and self.box[2] >= height and self.box[3] >= width:
+            theoretical = "the theoretical field takes in the whole image"
+        words = f"{theoretical}; dashed blue: half of the gradients' sum"
         drawn.supxlabel(words, size=8, color=theme.quiet)
         return drawn
 

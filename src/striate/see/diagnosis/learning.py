@@ -139,8 +139,9 @@ def outcome(record: Record) -> Iterator[Finding]:
     chance, error = record.chance, record.error
     if not chance or error is None or record.steps < LEAST_STEPS:
         return
-    learned = 1 - error / chance
     validated = [epoch["val_loss"] for epoch in record.epochs if "val_loss" in epoch]
+    # Dropout makes errors while the network trains, and none when it is validated.
+    learned = 1 - min([error, *validated]) / chance
     unseen_at_chance = bool(validated) and min(validated) > AT_CHANCE * chance
     if (learned < NOT_LEARNED or unseen_at_chance) and _unrelated(record):
         yield _shuffled(record, learned, min(validated, default=None))
