@@ -8,7 +8,7 @@ help:
 	@echo "make demo    train a network on handwritten digits, and see what it got right and wrong"
 	@echo "make test    run all tests"
 	@echo "make quick   run the tests without the end-to-end trainings"
-	@echo "make oracles install what results are compared with: torchvision, timm, captum, grad-cam, pycocotools; tests that miss them skip"
+	@echo "make oracles install what results are compared with: torchvision, timm, captum, grad-cam, pycocotools, …; tests that miss them skip"
 	@echo "make families  count one model of every timm family (needs make oracles)"
 	@echo "make check   lint, formatting and types"
 	@echo "make format  put the code into its form"
@@ -22,7 +22,7 @@ setup: .venv/.ready
 	touch .venv/.ready
 
 # Without what they depend on: that could bring another torch. What they need is named, or there already.
-ORACLES := torchvision timm captum grad-cam ttach opencv-python-headless pycocotools tqdm
+ORACLES := torchvision timm captum grad-cam ttach opencv-python-headless pycocotools pytorch-metric-learning tqdm
 
 oracles: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt $(ORACLES)

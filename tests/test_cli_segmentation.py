@@ -94,6 +94,7 @@ def test_a_run_and_its_use(place):
     with Image.open(first["mask"]) as mask:
         assert mask.size == (50, 40)
         values = np.asarray(mask)
+    assert second["mask"] == "seen/4_mask.png"
     share = first["classes"].get("thing", 0)
     assert (values == 1).mean() == pytest.approx(share, abs=1e-4)
     assert (place / "seen" / "large.png").is_file()
@@ -101,7 +102,7 @@ def test_a_run_and_its_use(place):
     code, output = striate_("predict", "run", "large.png")
     assert code == 0
     assert "large.png" in output
-    assert f"background {first['classes']['background']:.1%}" in output
+    assert ", ".join(f"{name} {share:.1%}" for name, share in first["classes"].items()) in output
 
 
 def test_evaluation_on_other_data_is_that_of_its_masks(place):
@@ -132,6 +133,10 @@ def test_mistakes(place):
     write("others", scenes(3, size=32, seed=5), names=("sea", "land"))
     code, output = striate_("evaluate", "run", "others")
     assert "others has the classes sea, land; expected those of the run: background, thing" in output
+    code, output = striate_("predict", "run", "photos/images/1.png", "--output", "photos/images")
+    assert "--output photos/images: photos/images/1.png is in that folder, and might be overwritten" in output
+    code, output = striate_("predict", "run", "photos/images/1.png", "--output", "photos/classes.txt")
+    assert "--output photos/classes.txt cannot be made: File exists" in output
     code, output = striate_("predict", "run", "photos/classes.txt")
     assert code == 1
     assert "photos/classes.txt: " in output

@@ -12,6 +12,11 @@ from typer.testing import CliRunner
 import striate
 from striate import zoo
 from striate.cli import app
+from striate.cli.networks import make_model
+from striate.cli.plan import Plan
+from striate.cli.reading import Parts
+from striate.cli.recipe import choose
+from striate.data import Dataset
 from striate.zoo import Preprocessing, WeightsRecord
 from striate.zoo.weights import write_weights
 
@@ -107,3 +112,30 @@ def test_what_is_refused(place, arguments, said):
     assert said in " ".join(output.split())
     assert "Traceback" not in output
     assert not (place / "runs").exists()
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel", "regression"])
+def test_the_head_fits_the_task(task):
+    """The fitted head is right on the images that it was fitted to, before any step of fine-tuning."""
+    generator = np.random.default_rng(0)
+    levels = generator.integers(0, 3, 30)
+    x = (60 * levels[:, None, None, None] + generator.integers(0, 40, (30, 33, 33, 3))).astype(np.uint8)
+    y, names = {
+        "binary": ((levels > 0).astype(np.int64), ("dark", "bright")),
+        "multiclass": (levels.astype(np.int64), ("dark", "middle", "bright")),
+        "multilabel": (np.stack([levels > 0, levels > 1], 1).astype(np.float32), ("not dark", "bright")),
+        "regression": (levels.astype(np.float32), ()),
+    }[task]
+    data = Dataset("levels", x, y, names)
+    assert data.task == task
+    plan = Plan("levels", model=NAME, weights="weights.safetensors", epochs=1)
+    model = make_model(plan, data)
+    recipe = choose(plan, Parts(data, data, None, data), model, "numbers" if task == "regression" else "probabilities")
+    recipe.transfer.fit_head(data, "cpu")
+    found = recipe.trainer(model).predict(x)
+    if task == "regression":
+        assert np.abs(found[:, 0] - y).mean() < 0.2
+    elif task == "multiclass":
+        assert (found.argmax(1) == y).mean() > 0.9
+    else:
+        assert ((found > 0.5).reshape(y.shape) == (y > 0.5)).mean() > 0.9

@@ -174,3 +174,17 @@ def test_what_the_optimiser_runs_on():
     trainer = Trainer(module, "adam")
     assert policy.describe_optimizer(trainer.stepper.bind()).value == "fused"
     assert policy.describe_optimizer(Trainer(module, "sgd").stepper.bind()).value == "by operation"
+
+
+def test_products_beside_those_of_children_count_once():
+    class Cosines(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = torch.nn.Sequential(torch.nn.Linear(128, 64))
+            self.weight = torch.nn.Parameter(torch.ones(10, 64))
+
+        def forward(self, x):
+            return torch.nn.functional.linear(self.inner(x), self.weight)
+
+    work = policy.count_work(Cosines(), torch.zeros(4, 128))
+    assert work == policy.Work(macs=4 * (128 * 64 + 64 * 10), wide=4 * (128 * 64 + 64 * 10))

@@ -61,6 +61,7 @@ class Recognising(Job[Dataset]):
 
     task = "faces"
     usual_model = "resnet18"
+    for_new_classes = True
 
     def read(self, plan: Plan) -> Parts[Dataset]:
         parts = _parts(plan)

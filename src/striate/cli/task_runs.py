@@ -91,11 +91,13 @@ class Job(ABC, Generic[D]):
         task: its name, as `--task` takes it.
         usual_model: the backbone where none is asked for.
         usual_rate: the top of one cycle, with fresh weights.
+        for_new_classes: whether it is used on other classes than it was trained on.
     """
 
     task: ClassVar[str]
     usual_model: ClassVar[str]
     usual_rate: ClassVar[float] = 1e-3
+    for_new_classes: ClassVar[bool] = False
 
     @abstractmethod
     def read(self, plan: Plan) -> Parts[D]:
@@ -295,7 +297,8 @@ def evaluate(job: Job[Any], name: str, source: str | None, runs_folder: str) -> 
     parts = job.read(plan)
     if source is None:
         check_same_data(run, plan.data, job.samples(parts))
-    if tuple(parts.everything.class_names) != tuple(run.config["class_names"]):
+    same_classes = tuple(parts.everything.class_names) == tuple(run.config["class_names"])
+    if not (same_classes or job.for_new_classes):
         raise DataError(
             f"{plan.data} has the classes {', '.join(parts.everything.class_names)}; expected those of the run: "
             f"{', '.join(run.config['class_names'])}."

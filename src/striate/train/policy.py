@@ -77,7 +77,15 @@ def count_work(module: nn.Module, x: Any) -> Work | None:
         ledger = count(module, inputs=inputs, real_run=False)
     except (ArgumentError, ShapeError):
         return None
-    wide = sum(entry.weighted_macs for entry in ledger if entry.formulas and _fan_in(entry) >= _LEAST_FAN_IN)
+    own = {entry.path: entry.weighted_macs for entry in ledger}  # a module may form products beside its children's
+    for entry in ledger:
+        above = entry.path
+        while above:
+            above = above.rpartition(".")[0]
+            if above in own:
+                own[above] -= entry.weighted_macs
+                break
+    wide = sum(own[entry.path] for entry in ledger if entry.formulas and _fan_in(entry) >= _LEAST_FAN_IN)
     return Work(ledger.macs, wide)
 
 
