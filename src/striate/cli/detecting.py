@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,10 +121,13 @@ class Detecting(Job[BoxDataset]):
         pixels = [annotated.read_image(path) for path in images]
         found = detect(module, pixels)
         names = run.config["class_names"]
-        answers: list[dict[str, Any]] = []
-        for path, image, one in zip(images, pixels, found, strict=True):
-            drawn = {} if output is None else {"picture": _draw(Path(output), path, image, one, names)}
-            answers.append({"image": path, "objects": _objects(one, names), **drawn})
+        answers: list[dict[str, Any]] = [
+            {"image": path, "objects": _objects(one, names)} for path, one in zip(images, found, strict=True)
+        ]
+        files = annotated.output_names(output, images) if output else []
+        for answer, file, image, one in zip(answers, files, pixels, found, strict=False):
+            answer["picture"] = f"{file}.png"
+            DetectionSheet([image], [one], names).save(answer["picture"])
         if as_json:
             typer.echo(json.dumps(answers, indent=2, ensure_ascii=False))
             return
@@ -182,14 +184,3 @@ def _objects(found: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
         {"class": names[label], "score": round(float(score), 4), "box": [round(float(x), 2) for x in box]}
         for box, label, score in zip(found.boxes, found.labels, found.scores, strict=True)
     ]
-
-
-def _draw(folder: Path, path: str, image: np.ndarray, found: Detections, names: Sequence[str]) -> str:
-    """Write the image with its boxes; the path of the picture."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ArgumentError(f"--output {folder} cannot be written: {error.strerror or error}.") from error
-    file = folder / f"{Path(path).stem}.png"
-    DetectionSheet([image], [found], names).save(file)
-    return str(file)

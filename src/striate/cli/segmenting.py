@@ -55,6 +55,7 @@ class Segmenting(Job[SegmentationDataset]):
     task = "segmentation"
     usual_model = "resnet18"
     usual_rate = 1e-2
+    usual_steps = 1_500
 
     def read(self, plan: Plan) -> Parts[SegmentationDataset]:
         parts = annotated.split(_load(plan), plan)

@@ -40,7 +40,6 @@ from striate.zoo import Backbone
 
 _CHECKPOINTS = "checkpoints"
 _BATCH = 16
-_STEPS = 1_000
 _EPOCHS = (6, 60)  # at least, at most
 _CLIP_NORM = 5.0
 _OF_CLASSES = (
@@ -91,12 +90,14 @@ class Job(ABC, Generic[D]):
         task: its name, as `--task` takes it.
         usual_model: the backbone where none is asked for.
         usual_rate: the top of one cycle, with fresh weights.
+        usual_steps: how many make a training, within a range of epochs.
         for_new_classes: whether it is used on other classes than it was trained on.
     """
 
     task: ClassVar[str]
     usual_model: ClassVar[str]
     usual_rate: ClassVar[float] = 1e-3
+    usual_steps: ClassVar[int] = 1_000
     for_new_classes: ClassVar[bool] = False
 
     @abstractmethod
@@ -213,7 +214,7 @@ def _recipe(job: Job[Any], plan: Plan, samples: int) -> tuple[int, int, float]:
     """Batch size, epochs and the top of the learning rate, each printed with its reason."""
     size = int(plan.batch_size or _BATCH)
     steps = math.ceil(samples / size)
-    epochs = int(plan.epochs or min(max(math.ceil(_STEPS / steps), _EPOCHS[0]), _EPOCHS[1]))
+    epochs = int(plan.epochs or min(max(math.ceil(job.usual_steps / steps), _EPOCHS[0]), _EPOCHS[1]))
     usual = job.usual_rate * (RATE if plan.weights else 1)
     rate = float(plan.learning_rate or usual)
     why = "as asked" if plan.learning_rate else "low, as the weights are good already" if plan.weights else "the usual"

@@ -85,7 +85,7 @@ class Detector(nn.Module):
             "depth": depth,
         }
         self.backbone = backbone
-        backbone.reset_classifier(0)
+        backbone.take_heads_off()
         self.pyramid = FeaturePyramid(backbone.feature_info, strides, width)
         self.class_branch, self.box_branch = _branch(width, depth), _branch(width, depth)
         self.class_logits = nn.Conv2d(width, num_classes, 3, padding=1)

@@ -74,7 +74,7 @@ class Segmenter(nn.Module):
         self.num_classes = num_classes
         self.config = {"num_classes": num_classes, "image_size": self.image_size, "head": head, "width": width}
         self.backbone = backbone
-        _take_heads_off(backbone)
+        backbone.take_heads_off()
         preprocessing = backbone.preprocessing
         self.register_buffer("scale", torch.tensor(preprocessing.scale))
         self.register_buffer("offset", torch.tensor(preprocessing.offset))
@@ -105,11 +105,3 @@ def _check_shares(class_shares: Sequence[float] | np.ndarray, num_classes: int) 
     shares = np.asarray(class_shares)
     if shares.shape != (num_classes,) or shares.min() < 0 or abs(shares.sum() - 1) > 1e-3:
         raise ArgumentError(f"class_shares={shares.tolist()}: expected {num_classes} parts that add up to 1.")
-
-
-def _take_heads_off(backbone: Backbone) -> None:
-    """Leave out what comes after the last grid: it would never learn, and may be most of the weights."""
-    backbone.reset_classifier(0)
-    auxiliary = [head.name for head in getattr(backbone, "auxiliary", ())]
-    for name in (backbone.classifier_name.partition(".")[0], *auxiliary):
-        setattr(backbone, name, nn.Identity())

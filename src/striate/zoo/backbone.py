@@ -122,6 +122,16 @@ class Backbone(nn.Module):
         if self.config:
             self.config["num_classes"] = num_classes
 
+    def take_heads_off(self) -> None:
+        """Leave out all that comes after the last grid of features, for a network that goes on from the grids.
+
+        It would never learn there, and may be most of the weights. `forward_features` and `forward_stages` remain.
+        """
+        self.reset_classifier(0)
+        auxiliary = [head.name for head in getattr(self, "auxiliary", ())]
+        for name in (self.classifier_name.partition(".")[0], *auxiliary):
+            setattr(self, name, nn.Identity())
+
     def new_classifier(self, num_classes: int) -> nn.Module:
         """A last layer for so many classes, where the present one's weights are."""
         if num_classes == 0:
