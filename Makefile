@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup oracles demo test quick families check format bench clean
+.PHONY: help setup oracles demo test quick families nightly check format bench clean
 
 help:
 	@echo "make demo    train a network on handwritten digits, and see what it got right and wrong"
@@ -10,6 +10,7 @@ help:
 	@echo "make quick   run the tests without the end-to-end trainings"
 	@echo "make oracles install what results are compared with: torchvision, timm, captum, grad-cam, pycocotools, …; tests that miss them skip"
 	@echo "make families  count one model of every timm family (needs make oracles)"
+	@echo "make nightly  train for minutes to the accuracy that is claimed"
 	@echo "make check   lint, formatting and types"
 	@echo "make format  put the code into its form"
 	@echo "make bench   time the command line, counting, and training beside six peers (half an hour, 5 GB)"
@@ -36,10 +37,13 @@ test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 quick: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not families"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m "not slow and not families and not nightly"
 
 families: oracles
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto tests/conformance -m ""
+
+nightly: oracles
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto -m nightly
 
 check: setup
 	$(BIN)/ruff check .

@@ -24,7 +24,8 @@ from striate.cli.augmenting import choose_augmentation
 from striate.cli.plan import Plan
 from striate.cli.reading import Parts
 from striate.cli.recipe import Recipe, choose
-from striate.cli.trained import make_model, outputs_of
+from striate.cli.networks import make_model
+from striate.cli.trained import outputs_of
 from striate.models import Model
 from striate.train import Trainer
 from tests.test_cli_resume import call, contents, start_and_end
@@ -34,7 +35,7 @@ def prepared(plan: Plan) -> tuple[Model, Recipe, Parts]:
     """What the command makes of a plan, up to the first step."""
     parts = reading.split(data.load(plan.data), plan.test_fraction, plan.seed)
     torch.manual_seed(plan.seed)
-    model = make_model(plan.model, parts.train)
+    model = make_model(plan, parts.train)
     with redirect_stdout(io.StringIO()):
         return model, choose(plan, parts, model, outputs_of(plan.model, Trainer(model), parts.train)), parts
 

@@ -89,7 +89,7 @@ def test_a_few_scenes_are_learned_by_heart(head):
     assert scores.mean_iou > 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_shapes_are_told_apart_after_two_minutes_of_training():
     train, test = scenes(1500, size=64, seed=0).segmentation(), scenes(200, size=64, seed=1).segmentation()
     torch.manual_seed(0)

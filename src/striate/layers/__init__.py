@@ -36,7 +36,7 @@ from striate.layers.reshape import Cropping2D, Flatten, Permute, RepeatVector, R
 from striate.layers.separable import DepthwiseConv2D, SeparableConv2D
 from striate.layers.torch_module import wrap
 from striate.layers.wrappers import Bidirectional, TimeDistributed
-from striate.layers.zoo_network import ZooNetwork
+from striate.layers.zoo_network import ZooNetwork as ZooNetwork  # made by `wrap`; files name it
 
 __all__ = [
     "ELU",
@@ -105,7 +105,6 @@ __all__ = [
     "TimeDistributed",
     "UpSampling2D",
     "ZeroPadding2D",
-    "ZooNetwork",
     "get",
     "register",
     "wrap",
