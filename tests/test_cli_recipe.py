@@ -21,10 +21,10 @@ from striate.account import memory
 from striate.callbacks import Callback
 from striate.cli import reading, recipe
 from striate.cli.augmenting import choose_augmentation
+from striate.cli.networks import make_model
 from striate.cli.plan import Plan
 from striate.cli.reading import Parts
 from striate.cli.recipe import Recipe, choose
-from striate.cli.networks import make_model
 from striate.cli.trained import outputs_of
 from striate.models import Model
 from striate.train import Trainer
