@@ -93,7 +93,7 @@ def test_mistakes():
         detect(known(), np.zeros((1, 64, 64)))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_shapes_are_found_after_a_minute_of_training():
     train, test = scenes(1000, size=64, seed=0).detection(), scenes(200, size=64, seed=1).detection()
     torch.manual_seed(0)

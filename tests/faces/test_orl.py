@@ -22,7 +22,8 @@ def pixels(people):
 
 
 @pytest.mark.parametrize(
-    ("train", "epochs", "gain"), [(faces.train_arcface, 30, 0.04), (faces.train_triplets, 30, 0.01)]
+    ("train", "epochs", "gain"),
+    [(faces.train_arcface, 30, 0.04), pytest.param(faces.train_triplets, 30, 0.01, marks=pytest.mark.nightly)],
 )
 def test_strangers_are_told_apart_better_than_by_their_pixels(people, pixels, train, epochs, gain):
     known, strangers = people
