@@ -139,3 +139,21 @@ def test_the_head_fits_the_task(task):
         assert (found.argmax(1) == y).mean() > 0.9
     else:
         assert ((found > 0.5).reshape(y.shape) == (y > 0.5)).mean() > 0.9
+
+
+def test_networks_of_other_libraries(models):
+    """Trained, saved and opened again by name; `models` is what torchvision needs here."""
+    pytest.importorskip("timm")
+    for name in ("torchvision:squeezenet1_1", "timm:resnet10t"):
+        library = name.partition(":")[0]
+        code, output = striate_(
+            "train", "photos", "--model", name, "--epochs", "1", "--image-size", "40", "--name", library
+        )
+        assert code == 0, output
+        code, output = striate_("predict", library, "photos/dark/0.png", "--json")
+        assert code == 0, output
+        assert sum(json.loads(output)[0]["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+        code, output = striate_("evaluate", library)
+        assert code == 0, output
+    code, output = striate_("train", "photos", "--model", "timm:resnet10tt", "--epochs", "1")
+    assert code == 1 and "Did you mean" in output

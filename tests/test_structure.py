@@ -36,7 +36,7 @@ LEVELS = [
     {"layers", "callbacks"},
     {"train", "inference", "see"},
     {"models"},
-    {"sources", "transfer", "export", "detection", "segmentation", "faces"},
+    {"sources", "transfer", "export", "detection", "segmentation", "faces", "caption"},
     {"report", "budget"},
     {"cli", "__main__"},
 ]

@@ -16,6 +16,7 @@ _MODULES = (
     "activations",
     "budget",
     "callbacks",
+    "caption",
     "constraints",
     "data",
     "detection",
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
     from striate import activations as activations
     from striate import budget as budget
     from striate import callbacks as callbacks
+    from striate import caption as caption
     from striate import constraints as constraints
     from striate import data as data
     from striate import detection as detection
