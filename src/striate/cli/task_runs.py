@@ -6,7 +6,6 @@ A `Job` says what is particular to a task: what is read, built, minimised, measu
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shlex
@@ -335,6 +334,6 @@ def open_task(job: Job[Any], name: str, runs_folder: str) -> tuple[Run, nn.Modul
     module = job.rebuild(config["network"])
     try:
         module.load_state_dict(bytes_to_tensors(run.model_file.read_bytes()))
-    except (RuntimeError, SafetensorError, json.JSONDecodeError) as error:
+    except (RuntimeError, SafetensorError) as error:
         raise WeightKeysError(f"{run.model_file} does not fit the network of its run: the file is damaged.") from error
     return run, module.eval()
