@@ -244,7 +244,7 @@ def _title(name: str) -> str:
     words = name.replace("_", " ")
     if len(words) <= _LONGEST_ABBREVIATION:
         return words.upper()
-    return words[:1].upper() + words[1:]
+    return (words[:1].upper() + words[1:]).replace(" iou", " IoU")
 
 
 def _is_share(name: str) -> bool:
