@@ -1,4 +1,4 @@
-"""Images with boxes or masks for the commands: split, told in lines, and single files of images."""
+"""Images with boxes or masks for the commands: told in lines, and single files of images."""
 
 from __future__ import annotations
 
@@ -8,37 +8,15 @@ from typing import TypeVar
 
 import numpy as np
 
-from striate.cli.plan import Plan
-from striate.cli.task_runs import Parts
+from striate.cli.reading import Parts
 from striate.data.annotated.parts import Annotated
 from striate.data.image import decode, displayed_size
 from striate.errors import ArgumentError, DataError
 from striate.train.policy import Choice
 
-_VALIDATION_FRACTION = 0.1
-_LEAST_TO_VALIDATE = 20  # of fewer training images, a tenth says nothing
 _SKIPPED_SHOWN = 10
 
 A = TypeVar("A", bound=Annotated)
-
-
-def split(everything: A, plan: Plan) -> Parts[A]:
-    """Hold out a test part, and one to validate on: the data's own, or as the plan says.
-
-    Raises:
-        ArgumentError: a fraction that cannot be used.
-    """
-    train, test = everything.split(plan.test_fraction, plan.seed)
-    if everything.validation:
-        return Parts(everything, train, everything.validation, test)  # type: ignore[arg-type] # mypy loses Self here
-    fraction = plan.validation_fraction
-    if fraction is None:
-        fraction = 0.0 if len(train) < _LEAST_TO_VALIDATE else _VALIDATION_FRACTION
-    if not 0 <= fraction < 1:
-        raise ArgumentError(f"--validation-fraction {fraction:g}: expected a number from 0 to below 1.")
-    if fraction == 0:
-        return Parts(everything, train, None, test)
-    return Parts(everything, *train.split(fraction, plan.seed), test)
 
 
 def tell(parts: Parts[A], seed: int) -> None:

@@ -16,7 +16,8 @@ from striate import _files, zoo
 from striate.cli import annotated, screen
 from striate.cli.networks import image_size
 from striate.cli.plan import Plan
-from striate.cli.task_runs import Job, Parts, Result
+from striate.cli.reading import Parts, split
+from striate.cli.task_runs import Job, Result
 from striate.data.annotated import BoxDataset, load_detection
 from striate.data.augment import WithBoxes
 from striate.data.shapes import scenes
@@ -63,7 +64,7 @@ class Detecting(Job[BoxDataset]):
     usual_rate = 5e-3
 
     def read(self, plan: Plan) -> Parts[BoxDataset]:
-        parts = annotated.split(_load(plan.data), plan)
+        parts = split(_load(plan.data), plan.test_fraction, plan.seed, plan.validation_fraction)
         annotated.tell(parts, plan.seed)
         size = _size(plan, parts.everything)
         readable = parts.test.resized(size)  # without files that are damaged

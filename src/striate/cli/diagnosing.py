@@ -18,6 +18,7 @@ from striate.cli.plan import Plan, plan_of
 from striate.cli.reading import Parts
 from striate.cli.recipe import Recipe, choose
 from striate.cli.trained import open_trained, outputs_of
+from striate.data import Dataset
 from striate.errors import DataError, NonFiniteError
 from striate.see.diagnosis import RECORD_FILE, Diagnosis, Record, find
 from striate.see.diagnosis.labels import error_of
@@ -76,12 +77,12 @@ def _measure_again(run: Run, runs_folder: str) -> Record:
     return record
 
 
-def _parts(plan: Plan) -> Parts:
+def _parts(plan: Plan) -> Parts[Dataset]:
     everything = reading.read(plan.data, image_size(plan), columns=plan.columns)
     return reading.split(everything, plan.test_fraction, plan.seed, plan.validation_fraction)
 
 
-def _error(run: Run, recipe: Recipe, parts: Parts, runs_folder: str) -> float | None:
+def _error(run: Run, recipe: Recipe, parts: Parts[Dataset], runs_folder: str) -> float | None:
     """What the trained model gets wrong of its training data, as looks measure it."""
     if not run.model_file.is_file():
         return next(reversed(run.history.get("loss", [])), None)

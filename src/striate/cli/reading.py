@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from striate import data
 from striate.cli.screen import reading_bar
 from striate.data import Dataset, leakage_notes
+from striate.data.annotated import BoxDataset, SegmentationDataset
 from striate.data.huggingface import PREFIX as HUGGING_FACE
 from striate.errors import ArgumentError
 from striate.train.policy import Choice
@@ -17,14 +19,18 @@ _LEAST_TO_VALIDATE = 20  # of fewer training samples, a tenth says nothing
 _SKIPPED_SHOWN = 10
 
 
+D = TypeVar("D")
+S = TypeVar("S", Dataset, BoxDataset, SegmentationDataset)
+
+
 @dataclass(frozen=True)
-class Parts:
+class Parts(Generic[D]):
     """A data set, and what becomes of it."""
 
-    everything: Dataset
-    train: Dataset
-    validation: Dataset | None
-    test: Dataset
+    everything: D
+    train: D
+    validation: D | None
+    test: D
 
 
 def read(
@@ -58,7 +64,7 @@ def named_columns(text: str) -> dict[str, str]:
     return {kind.strip(): name.strip() for kind, _, name in pairs}
 
 
-def split(everything: Dataset, test_fraction: float, seed: int, validation_fraction: float | None = None) -> Parts:
+def split(everything: S, test_fraction: float, seed: int, validation_fraction: float | None = None) -> Parts[S]:
     """Hold out a test part, and one to validate on: the data's own, or a fraction of the training part.
 
     By default the fraction is a tenth, and none of a tiny set; 0 holds nothing out.
@@ -75,7 +81,7 @@ def split(everything: Dataset, test_fraction: float, seed: int, validation_fract
     return Parts(everything, *train.split(validation_fraction, seed), test)
 
 
-def tell(parts: Parts, seed: int) -> None:
+def tell(parts: Parts[Dataset], seed: int) -> None:
     """Say what was read, what was skipped, and how it was split."""
     everything, validation = parts.everything, parts.validation
     print(f"{everything.name}: {everything.describe()}")

@@ -93,7 +93,7 @@ class Recipe:
             "accumulate": self.plan.accumulate,
         }
 
-    def data(self, parts: Parts) -> dict[str, Any]:
+    def data(self, parts: Parts[Dataset]) -> dict[str, Any]:
         """What `fit` is given of a data set."""
         validation = parts.validation
         return {
@@ -124,7 +124,7 @@ class Recipe:
         return chosen
 
 
-def choose(plan: Plan, parts: Parts, model: Model, outputs: Meaning) -> Recipe:
+def choose(plan: Plan, parts: Parts[Dataset], model: Model, outputs: Meaning) -> Recipe:
     """Fill in what was not asked for, and say why.
 
     Raises:
@@ -211,7 +211,7 @@ def _labels(data: Dataset, loss: Loss) -> np.ndarray:
     return data.y
 
 
-def _check(plan: Plan, parts: Parts, mixed: bool) -> None:
+def _check(plan: Plan, parts: Parts[Dataset], mixed: bool) -> None:
     task = parts.everything.task
     if plan.label_smoothing and task == "regression":
         raise ArgumentError("--label-smoothing is for classes; this data has numbers to predict. Leave it out.")

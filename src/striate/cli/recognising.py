@@ -20,7 +20,8 @@ from striate import _files, zoo
 from striate.cli import reading, screen
 from striate.cli.networks import image_size
 from striate.cli.plan import Plan
-from striate.cli.task_runs import Job, Parts, Result
+from striate.cli.reading import Parts
+from striate.cli.task_runs import Job, Result
 from striate.data import Dataset, load_image
 from striate.data.augment import ColorJitter, Flip, Pipeline, Rotate, Scale, Translate
 from striate.data.shapes import identities
@@ -187,8 +188,7 @@ def _parts(plan: Plan) -> Parts[Dataset]:
         train, test = identities(seed=plan.seed)
         everything = train
     else:
-        name = JOB.usual_model if plan.model == Plan.model else plan.model
-        everything = reading.read(plan.data, image_size(plan), channels=zoo.card(name).input_shape[0])
+        everything = reading.read(plan.data, image_size(plan), channels=zoo.card(JOB.model(plan)).input_shape[0])
         if everything.task not in ("binary", "multiclass") or everything.x.ndim != 4:
             raise DataError(f"{everything.name} holds no images of people: expected a folder with one folder for each.")
         if everything.test or everything.validation:

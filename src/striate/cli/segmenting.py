@@ -17,7 +17,8 @@ from striate import _files, zoo
 from striate.cli import annotated, screen
 from striate.cli.options import sizes
 from striate.cli.plan import Plan
-from striate.cli.task_runs import Job, Parts, Result
+from striate.cli.reading import Parts, split
+from striate.cli.task_runs import Job, Result
 from striate.data.annotated import SegmentationDataset, load_segmentation
 from striate.data.augment import WithMasks
 from striate.data.shapes import scenes
@@ -58,7 +59,7 @@ class Segmenting(Job[SegmentationDataset]):
     usual_steps = 1_500
 
     def read(self, plan: Plan) -> Parts[SegmentationDataset]:
-        parts = annotated.split(_load(plan), plan)
+        parts = split(_load(plan), plan.test_fraction, plan.seed, plan.validation_fraction)
         annotated.tell(parts, plan.seed)
         return parts
 

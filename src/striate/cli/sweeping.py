@@ -33,6 +33,7 @@ from striate.cli.plan import Plan
 from striate.cli.reading import Parts
 from striate.cli.recipe import choose, choose_metrics, usual_batch_size, usual_epochs, usual_rate
 from striate.cli.trained import outputs_of, save
+from striate.data import Dataset
 from striate.errors import DataError, StriateError, TrainingError, UnknownNameError
 from striate.track import Run, create_run, new_folder
 from striate.train import Trainer
@@ -119,7 +120,7 @@ def _write(folder: Path, task: Task) -> None:
     _files.write_text(folder / _SWEEP, json.dumps(asdict(task), indent=2, ensure_ascii=False) + "\n")
 
 
-def _read(task: Task) -> Parts:
+def _read(task: Task) -> Parts[Dataset]:
     size = None if task.image_size is None else sizes(task.image_size, "--image-size")
     parts = reading.split(reading.read(task.data, size), task.test_fraction, task.seed)
     reading.tell(parts, task.seed)
@@ -131,7 +132,7 @@ def _read(task: Task) -> Parts:
 # The trials -------------------------------------------------------------------------------------------------------
 
 
-def _run(folder: Path, task: Task, parts: Parts) -> None:
+def _run(folder: Path, task: Task, parts: Parts[Dataset]) -> None:
     optuna = require("optuna", extra="sweep")
     assert task.space is not None and task.epochs is not None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -166,7 +167,7 @@ def _ended(study: Study) -> list[Trial]:
     return [trial for trial in study.trials if "seconds" in trial.user_attrs]
 
 
-def _usual(task: Task, parts: Parts) -> dict[str, Any]:
+def _usual(task: Task, parts: Parts[Dataset]) -> dict[str, Any]:
     plan = task.plan(Path())
     usual = {
         "model": plan.model,
@@ -178,7 +179,7 @@ def _usual(task: Task, parts: Parts) -> dict[str, Any]:
     return {key: value for key, value in usual.items() if sweep_space.contains(task.space[key], value)}
 
 
-def _run_trial(study: Study, folder: Path, task: Task, parts: Parts, metric: str) -> str:
+def _run_trial(study: Study, folder: Path, task: Task, parts: Parts[Dataset], metric: str) -> str:
     """Train with the next settings, and tell optuna what they came to; a line says it to people."""
     optuna = require("optuna", extra="sweep")
     state = optuna.trial.TrialState
@@ -211,7 +212,7 @@ def _name(trial: Trial) -> str:
     return str(trial.number + 1)
 
 
-def _train(trial: Trial, plan: Plan, parts: Parts, metric: str) -> Logs:
+def _train(trial: Trial, plan: Plan, parts: Parts[Dataset], metric: str) -> Logs:
     """One run, as `striate train` makes it from the same settings, but judged on the validation data alone."""
     torch.manual_seed(plan.seed)
     model = make_model(plan, parts.train)

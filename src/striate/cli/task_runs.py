@@ -12,7 +12,7 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic
 
 import torch
 from safetensors import SafetensorError
@@ -26,6 +26,7 @@ from striate.cli import reading, screen
 from striate.cli.device import check_device
 from striate.cli.launching import follow_launcher
 from striate.cli.plan import Plan, plan_of
+from striate.cli.reading import D, Parts
 from striate.cli.stopping import Stopwatch, check_same_data, told_when_stopped
 from striate.cli.transferring import RATE
 from striate.distributed import joined, world
@@ -53,18 +54,6 @@ _OF_CLASSES = (
     "shard",
 )
 """Options that only classification takes."""
-
-D = TypeVar("D")
-
-
-@dataclass(frozen=True)
-class Parts(Generic[D]):
-    """A data set, and what becomes of it."""
-
-    everything: D
-    train: D
-    validation: D | None
-    test: D
 
 
 @dataclass(frozen=True)
@@ -98,6 +87,10 @@ class Job(ABC, Generic[D]):
     usual_rate: ClassVar[float] = 1e-3
     usual_steps: ClassVar[int] = 1_000
     for_new_classes: ClassVar[bool] = False
+
+    def model(self, plan: Plan) -> str:
+        """The backbone that is asked for, or the usual one."""
+        return self.usual_model if plan.model == Plan.model else plan.model
 
     @abstractmethod
     def read(self, plan: Plan) -> Parts[D]:
@@ -160,7 +153,7 @@ def train(job: Job[Any], plan: Plan, run: Run | None = None) -> None:
         samples = job.samples(parts)
         check_same_data(run, plan.data, samples)
         torch.manual_seed(plan.seed)
-        name = job.usual_model if plan.model == Plan.model else plan.model
+        name = job.model(plan)
         backbone = zoo.create(name, weights=plan.weights, num_classes=0)
         module = job.build(backbone, plan, parts)
         parameters = sum(parameter.numel() for parameter in module.parameters())

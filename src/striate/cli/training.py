@@ -117,7 +117,7 @@ def resume(name: str, runs_folder: str) -> None:
 
 
 def _fit(
-    trainer: Trainer, recipe: Recipe, parts: Parts, run: Run, tracking: Tracking
+    trainer: Trainer, recipe: Recipe, parts: Parts[Dataset], run: Run, tracking: Tracking
 ) -> tuple[dict[str, list[Any]], float]:
     """Train, or go on from the last checkpoint; the numbers of each epoch, and how many seconds it took in all."""
     plan = recipe.plan
@@ -148,7 +148,7 @@ def _fit(
 def _finish(
     trainer: Trainer,
     plan: Plan,
-    parts: Parts,
+    parts: Parts[Dataset],
     run: Run,
     tracking: Tracking,
     history: dict[str, list[Any]],
@@ -214,7 +214,7 @@ def _whole(module: Any, plan: Plan, train: Dataset) -> Model:
     return model
 
 
-def _first_batch(recipe: Recipe, parts: Parts, run: Run) -> None:
+def _first_batch(recipe: Recipe, parts: Parts[Dataset], run: Run) -> None:
     """The first batch with its labels, as the network sees it, as a picture in the run's folder."""
     if parts.train.x.ndim != 4:
         return
@@ -244,7 +244,7 @@ def _alarms(run: Run, findings: Findings | None) -> str:
     return "\n".join(["Diagnosis:", *(f"  {line}" for line in lines), f"  why, and what to change: {command}\n"])
 
 
-def configuration(recipe: Recipe, parts: Parts, model: Model, outputs: Meaning) -> dict[str, Any]:
+def configuration(recipe: Recipe, parts: Parts[Dataset], model: Model, outputs: Meaning) -> dict[str, Any]:
     """What was asked for with what was chosen, and all that using the model takes."""
     plan, everything = recipe.plan, parts.everything
     return {
@@ -267,7 +267,7 @@ def configuration(recipe: Recipe, parts: Parts, model: Model, outputs: Meaning) 
     }
 
 
-def _samples(parts: Parts) -> int:
+def _samples(parts: Parts[Dataset]) -> int:
     return len(parts.everything) + len(parts.everything.test or ())
 
 
@@ -276,6 +276,6 @@ def _capacity(model: Model, train: Dataset) -> Capacity:
     return capacity((trained, model.count_neurons() or 0), len(train), len(train.class_names) or None)
 
 
-def _name(plan: Plan, parts: Parts) -> str:
+def _name(plan: Plan, parts: Parts[Dataset]) -> str:
     model = Path(plan.model.partition(".py:")[0]).name if is_function(plan.model) else plan.model
     return re.sub(r'[\s/\\:*?"<>|]+', "-", f"{parts.everything.name}-{model}").strip("-. ")

@@ -101,7 +101,7 @@ def _answers(values: np.ndarray, names: tuple[str, ...], task: str | None) -> li
     return answers
 
 
-def own_parts(trained: Trained) -> Parts:
+def own_parts(trained: Trained) -> Parts[Dataset]:
     """The data that a run was trained, validated and tested on.
 
     Raises:
