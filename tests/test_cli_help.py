@@ -31,6 +31,8 @@ Commands:
   sweep     Search for the settings that train best on a data set.
   evaluate  Test a trained model, on its own test part or on other data.
   predict   Say what is on images: the three most probable classes of each.
+  caption   Describe images: a few, a folder of them, or those of a site.
+  search    Find images by the words of their captions.
   export    Write a trained model as ONNX or for torch.export, and check...
   see       See what a network makes of an image: where it looks, its maps,...
   trace     Work a network by hand: each number, forwards and backwards.
@@ -200,6 +202,77 @@ Options:
   --json               Print JSON with the probability of every class.
   --output FOLDER      Draw boxes or masks onto the images, into this folder.
   --runs-folder <str>  The folder of all runs.  [default: runs]
+  --help               Show this message and exit.
+""",
+    "caption": """
+Usage: striate caption [OPTIONS] {RUN} {PATH}...
+
+  Describe images: a few, a folder of them, or those of a site.
+
+  A few are printed. A folder gives a list of captions, and goes on where the
+  same command was stopped. In the pages of a site, images without an alt text
+  get one; nothing else changes.
+
+Arguments:
+  RUN <str>         A run of `striate train --task caption`, or its folder.
+                    [required]
+  PATH <list[str]>  Image files, or one folder with images at any depth, or a
+                    site: an HTML page, or a folder that holds some. With
+                    --output, --metadata or --index, such a folder is one of
+                    images.  [required]
+
+What is said:
+  --preset <str>    plain; alt (a sentence without 'image of'); social (that,
+                    and up to three hashtags); product (a template filled from a
+                    catalogue).  [default: (plain; for a site alt)]
+  --catalogue FILE  For product: CSV with a column image (paths or names) and
+                    any others.
+  --template TEXT   For product: '{name} in {colour}: {caption}'.
+
+A few images:
+  --json            Print JSON, with the confidence of each word, and the second
+                    and third best captions.
+  --picture FOLDER  Draw where each word looked, a PNG for each image in this
+                    folder.
+
+A folder or a site:
+  --output FILE             The captions as .csv or .jsonl. Rows that are there
+                            are kept, unless the image changed.  [default:
+                            (captions.csv)]
+  --metadata                Write what is said into the images too: XMP of JPEG
+                            and PNG files; pixels and dates stay.
+  --index FILE              Add what is said to an index for `striate search`,
+                            such as captions.sqlite.
+  --least-confidence SHARE  Captions below go to the review list, not into
+                            images or pages. The confidence is the geometric
+                            mean of the words' probabilities.  [default: 0.35;
+                            0<=x<=1]
+  --review FILE             The review list, CSV, the least sure first.
+                            [default: (review.csv beside the output)]
+  --overwrite               Replace texts that images or pages have already;
+                            people may have written them.
+  --dry-run                 Of a site, print what would change, and write
+                            nothing.
+
+Options:
+  --runs-folder <str>  The folder of all runs.  [default: runs]
+  --help               Show this message and exit.
+""",
+    "search": """
+Usage: striate search [OPTIONS] {WORDS}...
+
+  Find images by the words of their captions.
+
+Arguments:
+  WORDS <list[str]>  Words that the caption holds: 'red circle' also finds
+                     circles; '"red circle"' finds them side by side, 'circle
+                     -square' leaves out squares.  [required]
+
+Options:
+  --index FILE         The index, made by `striate caption RUN FOLDER --index
+                       FILE`.  [default: captions.sqlite]
+  --limit <int range>  How many to show, the best first.  [default: 20; x>=1]
+  --json               Print JSON.
   --help               Show this message and exit.
 """,
     "export": """

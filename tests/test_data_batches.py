@@ -149,8 +149,11 @@ def test_refusals(arguments: tuple[Any, ...], message: str) -> None:
 
 
 def test_large_finite_values_are_no_infinities() -> None:
-    x = np.full(4, 3e38, np.float32)
-    assert len(Batches(x, batch_size=2, shuffle=False, seed=0)) == 2
+    for x in (np.full(4, 3e38, np.float32), np.full(4, 6e4, np.float16)):
+        assert len(Batches(x, batch_size=2, shuffle=False, seed=0)) == 2
+        x[3] = np.nan
+        with pytest.raises(DataError, match=r"1 NaN .* value, the first \(nan\) at index \(3,\)"):
+            Batches(x, batch_size=2, shuffle=False, seed=0)
 
 
 @pytest.mark.parametrize(("name", "value"), [("batch_size", 0), ("batch_size", 2.0), ("seed", -1), ("seed", None)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from striate.data.annotated.parts import PARTS
 from striate.data.dataset import SkippedFile
 from striate.data.image import ImageBytes, displayed_size
 from striate.data.lists import part_in
-from striate.data.shapes import scenes
+from striate.data.shapes import Scenes, scenes
 from striate.errors import DataError
 
 _EMBEDDED = "shapes"
@@ -82,6 +83,15 @@ def _existing(path: str | Path, known: list[str]) -> Path:
         near = [entry.name for entry in found.parent.iterdir()] if found.parent.is_dir() else []
         raise DataError(f"There is no file or folder {str(found)!r}.{suggestion(found.name, [*known, *near])}")
     return found
+
+
+def embedded_scenes(data: CaptionDataset) -> Scenes | None:
+    """The drawn scenes whose captions these are, with all that is true of them; None of other data."""
+    places = [re.fullmatch(r"(\d+)/(\d+)", own_id) for own_id in data.ids]
+    if not data.name.startswith(_EMBEDDED) or not all(places):
+        return None
+    seeds, indices = zip(*((int(place[1]), int(place[2])) for place in places if place), strict=True)
+    return scenes(max(indices) + 1, seed=seeds[0]).chosen(list(indices))
 
 
 def _embedded(number: int, seed: int) -> CaptionDataset:

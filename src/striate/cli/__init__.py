@@ -12,6 +12,7 @@ import typer
 
 from striate import __version__
 from striate.cli.budget import budget
+from striate.cli.caption import caption
 from striate.cli.diagnose import diagnose
 from striate.cli.errors import Group
 from striate.cli.export import export
@@ -19,6 +20,7 @@ from striate.cli.faces import faces
 from striate.cli.look import compare, explain, memory, neuron, summary
 from striate.cli.panels import Command
 from striate.cli.runs import runs
+from striate.cli.search import search
 from striate.cli.see import see
 from striate.cli.sweep import sweep
 from striate.cli.trace import trace
@@ -59,6 +61,8 @@ _COMMANDS = (
     sweep,
     evaluate,
     predict,
+    caption,
+    search,
     export,
     see,
     trace,

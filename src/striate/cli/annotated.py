@@ -53,7 +53,7 @@ def read_image(path: str) -> np.ndarray:
         raise DataError(f"{path}: {error}") from error
 
 
-def output_names(folder: str, paths: Sequence[str]) -> list[Path]:
+def output_names(folder: str, paths: Sequence[str], option: str = "--output") -> list[Path]:
     """Where to write what is drawn of each image: in the folder, which is made, under the image's name without its end.
 
     Raises:
@@ -63,11 +63,11 @@ def output_names(folder: str, paths: Sequence[str]) -> list[Path]:
     names: list[Path] = []
     for path in map(Path, paths):
         if path.resolve().parent == place.resolve():
-            raise ArgumentError(f"--output {folder}: {path} is in that folder, and might be overwritten. Name another.")
+            raise ArgumentError(f"{option} {folder}: {path} is in that folder, and might be overwritten. Name another.")
         same = sum(name.stem == path.stem for name in map(Path, paths[: len(names)]))
         names.append(place / (f"{path.stem}-{same + 1}" if same else path.stem))
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ArgumentError(f"--output {folder} cannot be made: {error.strerror or error}.") from error
+        raise ArgumentError(f"{option} {folder} cannot be made: {error.strerror or error}.") from error
     return names

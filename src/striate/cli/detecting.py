@@ -17,7 +17,7 @@ from striate.cli import annotated, screen
 from striate.cli.networks import image_size
 from striate.cli.plan import Plan
 from striate.cli.reading import Parts, split
-from striate.cli.task_runs import Job, Result
+from striate.cli.task_runs import Result, SingleStageJob
 from striate.data.annotated import BoxDataset, load_detection
 from striate.data.augment import WithBoxes
 from striate.data.shapes import scenes
@@ -52,7 +52,7 @@ class _Tested(Result):
     found: Sequence[Detections] = ()
 
 
-class Detecting(Job[BoxDataset]):
+class Detecting(SingleStageJob[BoxDataset]):
     """What is particular to detection.
 
     What is trained and validated on is of one size, what is tested on of its own: COCO counts objects as small or large

@@ -37,6 +37,10 @@ class Plan:
     patience: int | None = None
     balance: str | None = None
     columns: str | None = None
+    cell: str = "lstm"
+    attention: str = "bahdanau"
+    thaw_after: int | None = None
+    self_critical: int | None = None
     test_fraction: float = 0.2
     validation_fraction: float | None = None
     image_size: str | None = None
@@ -56,6 +60,8 @@ class Plan:
             one_of(self.balance, ("weights", "sampling"), "--balance")
         one_of(self.task, TASKS, "--task")
         one_of(self.fine_tune, ("gradual", "all", "none"), "--fine-tune")
+        one_of(self.cell, ("lstm", "gru"), "--cell")
+        one_of(self.attention, ("bahdanau", "luong", "none"), "--attention")
 
     @property
     def services(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from striate import data
 from striate.cli.screen import reading_bar
@@ -14,13 +14,16 @@ from striate.data.huggingface import PREFIX as HUGGING_FACE
 from striate.errors import ArgumentError
 from striate.train.policy import Choice
 
+if TYPE_CHECKING:
+    from striate.caption import CaptionDataset
+
 _VALIDATION_FRACTION = 0.1
 _LEAST_TO_VALIDATE = 20  # of fewer training samples, a tenth says nothing
 _SKIPPED_SHOWN = 10
 
 
 D = TypeVar("D")
-S = TypeVar("S", Dataset, BoxDataset, SegmentationDataset)
+S = TypeVar("S", Dataset, BoxDataset, SegmentationDataset, "CaptionDataset")
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from striate.cli import reading, screen
 from striate.cli.networks import image_size
 from striate.cli.plan import Plan
 from striate.cli.reading import Parts
-from striate.cli.task_runs import Job, Result
+from striate.cli.task_runs import Result, SingleStageJob
 from striate.data import Dataset, load_image
 from striate.data.augment import ColorJitter, Flip, Pipeline, Rotate, Scale, Translate
 from striate.data.shapes import identities
@@ -57,7 +57,7 @@ class _Tested(Result):
     verification: Verification | None = None
 
 
-class Recognising(Job[Dataset]):
+class Recognising(SingleStageJob[Dataset]):
     """What is particular to face recognition."""
 
     task = "faces"

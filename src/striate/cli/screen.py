@@ -43,10 +43,10 @@ def waiting_bar(doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def reading_bar() -> Iterator[Callable[[int, int], None]]:
+def reading_bar(doing: str = "Reading images") -> Iterator[Callable[[int, int], None]]:
     """A bar for files that are read: call what it gives with how many are done, and of how many."""
     with _progress() as progress:
-        task = progress.add_task("Reading images", total=None)
+        task = progress.add_task(doing, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 

@@ -18,7 +18,7 @@ from striate.cli import annotated, screen
 from striate.cli.options import sizes
 from striate.cli.plan import Plan
 from striate.cli.reading import Parts, split
-from striate.cli.task_runs import Job, Result
+from striate.cli.task_runs import Result, SingleStageJob
 from striate.data.annotated import SegmentationDataset, load_segmentation
 from striate.data.augment import WithMasks
 from striate.data.shapes import scenes
@@ -50,7 +50,7 @@ class _Tested(Result):
     masks: Sequence[np.ndarray] = ()
 
 
-class Segmenting(Job[SegmentationDataset]):
+class Segmenting(SingleStageJob[SegmentationDataset]):
     """What is particular to segmentation."""
 
     task = "segmentation"

@@ -71,4 +71,5 @@ class Stopwatch(Callback):
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._begin -= state["seconds"]
+        # Of several trainings of one run, each knows what those before it took as well.
+        self._begin = time.perf_counter() - state["seconds"]

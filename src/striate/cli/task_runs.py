@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import re
 import shlex
+import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic
 
@@ -42,7 +43,7 @@ _CHECKPOINTS = "checkpoints"
 _BATCH = 16
 _EPOCHS = (6, 60)  # at least, at most
 _CLIP_NORM = 5.0
-_OF_CLASSES = (
+_OF_SOME = (
     "fine_tune",
     "label_smoothing",
     "balance",
@@ -52,8 +53,12 @@ _OF_CLASSES = (
     "average",
     "sync_batch_norm",
     "shard",
+    "cell",
+    "attention",
+    "thaw_after",
+    "self_critical",
 )
-"""Options that only classification takes."""
+"""Options that not every task takes."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,39 @@ class Result:
     table: tuple[tuple[str, ...], list[tuple[str, ...]]] | None = None
 
 
+@dataclass(frozen=True)
+class Stage:
+    """One training of a network, or of a part of it; most tasks have one.
+
+    Attributes:
+        name: of its checkpoints.
+        module: what is trained.
+        loss: what is minimised: a name, a function of truth and output, or one for each output.
+        train: inputs and targets, as `Trainer.fit` takes them.
+        validation: likewise.
+        epochs: how many.
+        rate: the top of one cycle.
+        metrics: what is told beside the loss.
+        augmentation: what is done to training images and their truth at random.
+        rate_scales: by what the rate of parts of the module is multiplied.
+        callbacks: what else is done while training.
+        choices: what is told before it.
+    """
+
+    name: str
+    module: nn.Module
+    loss: Any
+    train: tuple[Any, Any]
+    validation: tuple[Any, Any] | None
+    epochs: int
+    rate: float
+    metrics: Any = None
+    augmentation: Any = None
+    rate_scales: Mapping[str, float] | None = None
+    callbacks: Sequence[Callback] = ()
+    choices: Sequence[Choice] = ()
+
+
 class Job(ABC, Generic[D]):
     """One task.
 
@@ -80,6 +118,8 @@ class Job(ABC, Generic[D]):
         usual_rate: the top of one cycle, with fresh weights.
         usual_steps: how many make a training, within a range of epochs.
         for_new_classes: whether it is used on other classes than it was trained on.
+        trains_weights: whether published weights learn from the beginning, at a low rate.
+        takes: options that not every task takes, but this one does.
     """
 
     task: ClassVar[str]
@@ -87,6 +127,8 @@ class Job(ABC, Generic[D]):
     usual_rate: ClassVar[float] = 1e-3
     usual_steps: ClassVar[int] = 1_000
     for_new_classes: ClassVar[bool] = False
+    trains_weights: ClassVar[bool] = True
+    takes: ClassVar[Sequence[str]] = ()
 
     def model(self, plan: Plan) -> str:
         """The backbone that is asked for, or the usual one."""
@@ -113,6 +155,41 @@ class Job(ABC, Generic[D]):
         """A network without its weights."""
 
     @abstractmethod
+    def stages(self, module: nn.Module, plan: Plan, parts: Parts[D], epochs: int, rate: float) -> Iterator[Stage]:
+        """The trainings, one after the other; each is made when those before it are over."""
+
+    @abstractmethod
+    def test(self, module: nn.Module, data: D) -> Result:
+        """How good the network is."""
+
+    @abstractmethod
+    def predict(self, run: Run, module: nn.Module, images: Sequence[str], as_json: bool, output: str | None) -> None:
+        """Say what is on image files; `output` is a folder for pictures of it, if they are asked for."""
+
+    @abstractmethod
+    def report(self, run: Run, module: nn.Module, parts: Parts[D], result: Result) -> None:
+        """Write the page of the run, `run.report_file`; its curves are in `run.history`."""
+
+
+class SingleStageJob(Job[D]):
+    """A task whose whole network is trained at once."""
+
+    def stages(self, module: nn.Module, plan: Plan, parts: Parts[D], epochs: int, rate: float) -> Iterator[Stage]:
+        """The one training."""
+        validation = None if parts.validation is None else self.arrays(module, parts.validation)
+        yield Stage(
+            "network",
+            module,
+            self.loss(module, parts),
+            self.arrays(module, parts.train),
+            validation,
+            epochs,
+            rate,
+            self.metrics(module, parts),
+            self.augmentation(module, parts),
+        )
+
+    @abstractmethod
     def loss(self, module: nn.Module, parts: Parts[D]) -> Any:
         """What is minimised: a name, or a function of truth and output."""
 
@@ -127,18 +204,6 @@ class Job(ABC, Generic[D]):
     def augmentation(self, module: nn.Module, parts: Parts[D]) -> Any:
         """What is done to training images and their truth at random; None for nothing."""
         return None
-
-    @abstractmethod
-    def test(self, module: nn.Module, data: D) -> Result:
-        """How good the network is."""
-
-    @abstractmethod
-    def predict(self, run: Run, module: nn.Module, images: Sequence[str], as_json: bool, output: str | None) -> None:
-        """Say what is on image files; `output` is a folder for pictures of it, if they are asked for."""
-
-    @abstractmethod
-    def report(self, run: Run, module: nn.Module, parts: Parts[D], result: Result) -> None:
-        """Write the page of the run, `run.report_file`; its curves are in `run.history`."""
 
 
 def train(job: Job[Any], plan: Plan, run: Run | None = None) -> None:
@@ -170,7 +235,7 @@ def train(job: Job[Any], plan: Plan, run: Run | None = None) -> None:
                 "model": name,
                 "data": reading.absolute(plan.data),
                 "data_name": parts.everything.name,
-                "class_names": parts.everything.class_names,
+                "class_names": getattr(parts.everything, "class_names", ()),
                 "samples": samples,
                 "network": job.describe(module),
                 "parameters": parameters,
@@ -188,10 +253,10 @@ def _check(job: Job[Any], plan: Plan) -> None:
     """Refuse what a task does not take.
 
     Raises:
-        ArgumentError: an option of classification, or a model that is no backbone.
+        ArgumentError: an option of another task, or a model that is no backbone.
     """
     usual = {field.name: field.default for field in fields(Plan)}
-    given = [name for name in _OF_CLASSES if getattr(plan, name) != usual[name]]
+    given = [name for name in _OF_SOME if name not in job.takes and getattr(plan, name) != usual[name]]
     given += [name for name in ("epochs", "batch_size", "learning_rate") if getattr(plan, name) == "auto"]
     if given:
         option = given[0].replace("_", "-")
@@ -207,9 +272,9 @@ def _recipe(job: Job[Any], plan: Plan, samples: int) -> tuple[int, int, float]:
     size = int(plan.batch_size or _BATCH)
     steps = math.ceil(samples / size)
     epochs = int(plan.epochs or min(max(math.ceil(job.usual_steps / steps), _EPOCHS[0]), _EPOCHS[1]))
-    usual = job.usual_rate * (RATE if plan.weights else 1)
-    rate = float(plan.learning_rate or usual)
-    why = "as asked" if plan.learning_rate else "low, as the weights are good already" if plan.weights else "the usual"
+    low = plan.weights is not None and job.trains_weights
+    rate = float(plan.learning_rate or job.usual_rate * (RATE if low else 1))
+    why = "as asked" if plan.learning_rate else "low, as the weights are good already" if low else "the usual"
     print(Choice("batch size", str(size), "as asked" if plan.batch_size else "the usual for this task"))
     print(Choice("epochs", str(epochs), "as asked" if plan.epochs else f"{epochs * steps:,} steps"))
     print(Choice("learning rate", f"{rate:g}", f"{why}; the top of one cycle, which ends near 0"))
@@ -220,42 +285,33 @@ def _fit(
     job: Job[Any], plan: Plan, parts: Parts[Any], module: nn.Module, run: Run, size: int, epochs: int, rate: float
 ) -> None:
     """Train, test, write all that stays, and say what came of it."""
-    steps = math.ceil(len(parts.train) / size)
-    config = {
-        "learning_rate": OneCycle(rate, epochs * steps),
-        "global_clipnorm": plan.clip_norm or _CLIP_NORM,
-        "decay_biases_and_norms": False,
-    }
-    if plan.weight_decay is not None:
-        config["weight_decay"] = plan.weight_decay
-    trainer = Trainer(
-        module,
-        optimizers.get({"class": plan.optimizer, "config": config}),
-        job.loss(module, parts),
-        metrics=job.metrics(module, parts),
-        device=plan.device,
-        precision=plan.precision,
-        accumulate=plan.accumulate,
-    )
     tracking, stopwatch = Tracking(*plan.services, run=run), Stopwatch()
-    callbacks: list[Callback] = [CSVLogger(run.history_file), stopwatch, tracking]
-    if plan.minutes:
-        callbacks.append(TimeBudget(plan.minutes))
-    if plan.patience:
-        callbacks.append(EarlyStopping(patience=plan.patience, restore_best_weights=True, verbose=1))
-    x, y = job.arrays(module, parts.train)
-    trainer.fit(
-        x,
-        y,
-        batch_size=size,
-        epochs=epochs,
-        validation_data=job.arrays(module, parts.validation) if parts.validation is not None else None,
-        augmentation=job.augmentation(module, parts),
-        callbacks=callbacks,
-        checkpoint=Checkpoint(run.folder / _CHECKPOINTS),
-        resume=True,
-        seed=plan.seed,
-    )
+    done = 0
+    for stage in job.stages(module, plan, parts, epochs, rate):
+        for choice in stage.choices:
+            print(choice)
+        callbacks: list[Callback] = [CSVLogger(run.history_file, append=done > 0), stopwatch, tracking]
+        callbacks += stage.callbacks
+        if plan.minutes:
+            left = plan.minutes - stopwatch.seconds / 60 if done else plan.minutes
+            if left <= 0:
+                break
+            callbacks.append(TimeBudget(left))
+        if plan.patience:
+            callbacks.append(EarlyStopping(patience=plan.patience, restore_best_weights=True, verbose=1))
+        _trainer(stage, plan, math.ceil(len(parts.train) / size)).fit(
+            *stage.train,
+            batch_size=size,
+            initial_epoch=done,
+            epochs=done + stage.epochs,
+            validation_data=stage.validation,
+            augmentation=stage.augmentation,
+            callbacks=callbacks,
+            checkpoint=Checkpoint(run.folder / _CHECKPOINTS / stage.name),
+            resume=True,
+            seed=plan.seed,
+        )
+        done += stage.epochs
     if not world().first:
         return
     save(module, run)
@@ -264,12 +320,33 @@ def _fit(
     run.finish({**result.numbers, "tested": len(parts.test), "seconds": round(stopwatch.seconds, 2)})
     tracking.save_model(run.model_file)
     tracking.finish(run.metrics)
-    Checkpoint(run.folder / _CHECKPOINTS).clear()
+    shutil.rmtree(run.folder / _CHECKPOINTS)
     folder = shlex.quote(str(run.folder))
     print(
         f"\n{result.told} on the {len(parts.test):,} test images, after {duration(stopwatch.seconds)} of training\n"
         f"Report: {run.report_file}\n"
         f"Next:\n  striate predict {folder} IMAGE\n  striate evaluate {folder}\n  striate runs"
+    )
+
+
+def _trainer(stage: Stage, plan: Plan, steps: int) -> Trainer:
+    """What trains a stage; an epoch has so many steps."""
+    config = {
+        "learning_rate": OneCycle(stage.rate, stage.epochs * steps),
+        "global_clipnorm": plan.clip_norm or _CLIP_NORM,
+        "decay_biases_and_norms": False,
+    }
+    if plan.weight_decay is not None:
+        config["weight_decay"] = plan.weight_decay
+    return Trainer(
+        stage.module,
+        optimizers.get({"class": plan.optimizer, "config": config}),
+        stage.loss,
+        metrics=stage.metrics,
+        device=plan.device,
+        precision=plan.precision,
+        accumulate=plan.accumulate,
+        rate_scales=stage.rate_scales,
     )
 
 
@@ -290,10 +367,11 @@ def evaluate(job: Job[Any], name: str, source: str | None, runs_folder: str) -> 
     parts = job.read(plan)
     if source is None:
         check_same_data(run, plan.data, job.samples(parts))
-    same_classes = tuple(parts.everything.class_names) == tuple(run.config["class_names"])
+    class_names = getattr(parts.everything, "class_names", ())  # captions have words in place of classes
+    same_classes = tuple(class_names) == tuple(run.config["class_names"])
     if not (same_classes or job.for_new_classes):
         raise DataError(
-            f"{plan.data} has the classes {', '.join(parts.everything.class_names)}; expected those of the run: "
+            f"{plan.data} has the classes {', '.join(class_names)}; expected those of the run: "
             f"{', '.join(run.config['class_names'])}."
         )
     data = parts.test if source is None or parts.everything.test else parts.everything

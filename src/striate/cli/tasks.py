@@ -15,6 +15,7 @@ _JOBS = {
     "segmentation": "striate.cli.segmenting",
     "detection": "striate.cli.detecting",
     "faces": "striate.cli.recognising",
+    "caption": "striate.cli.captioning",
 }
 TASKS = (CLASSIFICATION, *_JOBS)
 

@@ -11,7 +11,7 @@ from striate.cli import launching
 from striate.cli.options import count_or_auto, rate_or_auto
 from striate.cli.plan import Plan, read_plan
 
-_RECIPE, _DATA, _MACHINE, _RUN = "The recipe", "The data", "The machine", "The run"
+_RECIPE, _DATA, _CAPTIONS, _MACHINE, _RUN = "The recipe", "The data", "Captions", "The machine", "The run"
 
 
 def train(
@@ -22,7 +22,7 @@ def train(
             metavar="DATA",
             help="digits or shapes (embedded), a folder with one sub-folder of images per class, a CSV or JSONL file "
             "of paths and labels, a .tar of images and labels, a folder or file in the IDX format of MNIST, or an "
-            ".npz file with the arrays x and y.",
+            ".npz file with the arrays x and y; for other tasks images with masks, boxes or captions.",
             show_default=False,
         ),
     ] = None,
@@ -31,7 +31,7 @@ def train(
         typer.Option(
             metavar="TASK",
             help="classification (or regression, where the data has numbers), segmentation (a class for each pixel), "
-            "detection (a box around each object), faces (who it is).",
+            "detection (a box around each object), faces (who it is), caption (a sentence).",
         ),
     ] = Plan.task,
     model: Annotated[
@@ -211,6 +211,37 @@ def train(
             rich_help_panel=_DATA,
         ),
     ] = Plan.test_time_augmentation,
+    cell: Annotated[
+        str, typer.Option(metavar="NAME", help="What writes the words: lstm or gru.", rich_help_panel=_CAPTIONS)
+    ] = Plan.cell,
+    attention: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Where it looks for each word: bahdanau (before the word), luong (after it), or none.",
+            rich_help_panel=_CAPTIONS,
+        ),
+    ] = Plan.attention,
+    thaw_after: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            metavar="N",
+            help="With --weights: after so many of the epochs the backbone learns as well.",
+            show_default="it stays as it is",
+            rich_help_panel=_CAPTIONS,
+        ),
+    ] = Plan.thaw_after,
+    self_critical: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Then train for N more epochs on CIDEr, the measure of captions (self-critical training).",
+            show_default="none",
+            rich_help_panel=_CAPTIONS,
+        ),
+    ] = Plan.self_critical,
     device: Annotated[
         str | None,
         typer.Option(

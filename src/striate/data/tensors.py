@@ -96,8 +96,9 @@ def _for_torch(array: np.ndarray, name: str) -> np.ndarray:
 
 
 def _check_finite(tensor: torch.Tensor, name: str) -> None:
-    # One value that is not finite shows in the sum, which needs no second array of the data's size.
-    if not tensor.is_floating_point() or torch.isfinite(tensor.sum()):
+    # One value that is not finite shows in the mean, which needs no second array of the data's size. The sum would be
+    # too large for float16.
+    if not tensor.is_floating_point() or torch.isfinite(tensor.mean()):
         return
     wrong = (~torch.isfinite(tensor)).nonzero()
     if len(wrong):

@@ -101,7 +101,8 @@ def knn(
             f"k={k}, temperature={temperature}: expected 1 to {len(train):,} training samples, and a number above 0."
         )
     known, asked = (
-        F.normalize(torch.from_numpy(features(backbone, data.x, **options)).flatten(1)) for data in (train, test)
+        F.normalize(torch.from_numpy(np.asarray(features(backbone, data.x, **options), np.float32)).flatten(1))
+        for data in (train, test)
     )
     values = _votes(train)  # N × K
     answers = []

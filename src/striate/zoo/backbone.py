@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from torch import Tensor, nn
 
-from striate.errors import ArgumentError
+from striate._registry import suggestion
+from striate.errors import ArgumentError, UnknownNameError
 from striate.zoo.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
@@ -131,6 +132,24 @@ class Backbone(nn.Module):
         auxiliary = [head.name for head in getattr(self, "auxiliary", ())]
         for name in (self.classifier_name.partition(".")[0], *auxiliary):
             setattr(self, name, nn.Identity())
+
+    def end_at(self, stage: str) -> None:
+        """Leave out all that comes after a stage, for a network that needs a finer grid than the last one.
+
+        Args:
+            stage: its name in `feature_info`, which ends with it from now on.
+
+        Raises:
+            UnknownNameError: there is no such stage.
+        """
+        names = [one.name for one in self.feature_info]
+        if stage not in names:
+            raise UnknownNameError(f"The backbone has no stage {stage!r}.{suggestion(stage, names)}")
+        self.take_heads_off()
+        steps = [name for name, _ in self.body()]
+        for name in steps[steps.index(stage) + 1 :]:
+            self.set_submodule(name, nn.Identity())
+        self.feature_info = self.feature_info[: names.index(stage) + 1]
 
     def new_classifier(self, num_classes: int) -> nn.Module:
         """A last layer for so many classes, where the present one's weights are."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from striate.data.annotated.files import FramedFiles, ImageFiles
 from striate.data.annotated.letterbox import Letterbox
-from striate.data.annotated.parts import Annotated
+from striate.data.annotated.parts import AnnotatedByClass
 from striate.data.dataset import SkippedFile
 from striate.data.decoding import RESIDENT_BYTES
 from striate.data.on_disk import OnDisk
@@ -31,7 +31,7 @@ class Flag(enum.IntFlag):
 
 
 @dataclass(frozen=True, eq=False)
-class BoxDataset(Annotated):
+class BoxDataset(AnnotatedByClass):
     """Images with boxes around objects.
 
     All boxes are the left, upper, right and lower edge in pixels of their image: the first pixel lies between the edges

@@ -14,7 +14,7 @@ import numpy as np
 
 from striate.data.annotated.files import decoded, size_or_reason
 from striate.data.annotated.letterbox import Letterbox
-from striate.data.annotated.parts import Annotated
+from striate.data.annotated.parts import AnnotatedByClass
 from striate.data.dataset import SkippedFile
 from striate.errors import DataError
 from striate.shapes import spread, times
@@ -29,7 +29,7 @@ ReadMask = Callable[[tuple[int, int]], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentationDataset(Annotated):
+class SegmentationDataset(AnnotatedByClass):
     """Images with the class of each pixel.
 
     Attributes:

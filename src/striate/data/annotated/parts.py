@@ -1,4 +1,4 @@
-"""What data sets of images with boxes and with masks have in common: a name, images, classes, and how to split them."""
+"""What data sets of images with boxes, masks or captions have in common: a name, images, and how to split them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from striate.shapes import times
 
 @dataclass(frozen=True, eq=False)
 class Annotated(ABC):
-    """Images with something drawn on each; see its subclasses."""
+    """Images with something known of each; see its subclasses."""
 
     name: str
     images: np.ndarray | OnDisk | ImageFiles
-    class_names: tuple[str, ...] = field(kw_only=True)
     skipped: tuple[SkippedFile, ...] = field(default=(), kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     test: Self | None = field(default=None, kw_only=True)
@@ -31,12 +30,6 @@ class Annotated(ABC):
     def __post_init__(self) -> None:
         if not len(self.images):
             raise DataError(f"{self.name} holds no images.")
-        for part in (self.test, self.validation):
-            if part and part.class_names != self.class_names:
-                raise DataError(
-                    f"{self.name} has the classes {', '.join(self.class_names)}, but its held-out part {part.name} has "
-                    f"{', '.join(part.class_names)}; expected the same."
-                )
         for which, values in self._each_image().items():
             if len(values) != len(self.images):
                 raise DataError(
@@ -68,11 +61,11 @@ class Annotated(ABC):
 
     def chosen(self, indices: Any) -> Self:
         """The images at these indices, or where a mask is true, without held-out parts and skipped files."""
-        parts = {name: values[indices] for name, values in self._each_image().items()}
+        parts: dict[str, Any] = {name: _at(values, indices) for name, values in self._each_image().items()}
         return replace(self, images=self.images[indices], skipped=(), test=None, validation=None, **parts)
 
     @abstractmethod
-    def _each_image(self) -> dict[str, np.ndarray]:
+    def _each_image(self) -> Mapping[str, np.ndarray | tuple[Any, ...]]:
         """The fields that hold something for each image."""
 
     @abstractmethod
@@ -90,6 +83,28 @@ class Annotated(ABC):
         size = f"of {times(sizes[0].tolist())}" if len(sizes) == 1 else f"of {len(sizes):,} sizes"
         skipped = [f"{len(self.skipped):,} skipped"] if self.skipped else []
         return ", ".join([f"{len(self):,}{held_out} images {size}", *parts, *skipped])
+
+
+def _at(values: np.ndarray | tuple[Any, ...], indices: Any) -> np.ndarray | tuple[Any, ...]:
+    if isinstance(values, np.ndarray):
+        return values[indices]
+    return tuple(values[place] for place in np.arange(len(values))[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedByClass(Annotated):
+    """Images with things of known classes drawn on each."""
+
+    class_names: tuple[str, ...] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for part in (self.test, self.validation):
+            if part and part.class_names != self.class_names:
+                raise DataError(
+                    f"{self.name} has the classes {', '.join(self.class_names)}, but its held-out part {part.name} has "
+                    f"{', '.join(part.class_names)}; expected the same."
+                )
 
 
 T = TypeVar("T", bound=Annotated)

@@ -2,6 +2,7 @@
 
 from striate.data.shapes.captions import Caption, relations
 from striate.data.shapes.drawing import COLOURS, PATTERNS, SHAPES
+from striate.data.shapes.judging import Judged, judge, judge_all, on_object
 from striate.data.shapes.portraits import identities, portraits
 from striate.data.shapes.scenes import SIZES, Scenes, scenes
 
@@ -11,8 +12,12 @@ __all__ = [
     "SHAPES",
     "SIZES",
     "Caption",
+    "Judged",
     "Scenes",
     "identities",
+    "judge",
+    "judge_all",
+    "on_object",
     "portraits",
     "relations",
     "scenes",

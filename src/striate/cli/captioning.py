@@ -1,0 +1,210 @@
+"""Captioning for the commands: `striate train --task caption`, and `evaluate` and `predict` on its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from striate import _files
+from striate.caption import (
+    CaptionDataset,
+    Captioner,
+    CaptionScores,
+    Decoder,
+    Description,
+    Reward,
+    RewardLoss,
+    SelfCritical,
+    Vocabulary,
+    WordAccuracy,
+    arrays,
+    describe,
+    embedded_scenes,
+    human_agreement,
+    load_captions,
+    losses,
+    score_captions,
+    tokenize,
+)
+from striate.cli import annotated, screen
+from striate.cli.networks import image_size
+from striate.cli.plan import Plan
+from striate.cli.reading import Parts, split
+from striate.cli.task_runs import Job, Result, Stage
+from striate.data.shapes import judge_all
+from striate.errors import ArgumentError
+from striate.track import Run
+from striate.train.policy import Choice
+from striate.transfer import features, rate_scales
+from striate.transfer import parts as parts_of
+from striate.zoo import Backbone
+
+_MANY_WORDS = 1_000
+_SIZES: tuple[dict[str, Any], ...] = (
+    {"size": 128, "embedding": 64, "dropout": 0.1},
+    {"size": 512, "embedding": 256, "dropout": 0.5},
+)
+"""Of the decoder, for a small vocabulary and for a language."""
+_RARE = ((10_000, 5), (1_000, 2), (0, 1))
+"""From how many captions on, how often a word must occur."""
+_THAWED, _DECAY = 0.1, 0.6
+"""The rate of a published backbone that thaws, as a part of the decoder's; and by what it falls from part to part."""
+_REWARDED = 0.02
+"""The rate of the self-critical stage, as a part of that of the first."""
+
+
+@dataclass(frozen=True)
+class _Tested(Result):
+    """A test with its captions, which the report shows."""
+
+    found: Sequence[Description] = ()
+    columns: Mapping[str, CaptionScores] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+class Captioning(Job[CaptionDataset]):
+    """What is particular to captions."""
+
+    task = "caption"
+    usual_model = "resnet18"
+    usual_rate = 5e-3
+    usual_steps = 1_500
+    trains_weights = False
+    takes = ("label_smoothing", "cell", "attention", "thaw_after", "self_critical")
+
+    def read(self, plan: Plan) -> Parts[CaptionDataset]:
+        size = image_size(plan)
+        if size is not None and len(size) > 2:
+            raise ArgumentError(f"--image-size {plan.image_size}: expected a height and a width, such as 96x128.")
+        with screen.reading_bar() as progress:
+            everything = load_captions(plan.data).resized(None if size is None else (size[0], size[-1]), progress)
+        parts = split(everything, plan.test_fraction, plan.seed, plan.validation_fraction)
+        annotated.tell(parts, plan.seed)
+        return parts
+
+    def samples(self, parts: Parts[CaptionDataset]) -> int:
+        everything = parts.everything
+        return sum(len(part) for part in (everything, everything.validation, everything.test) if part)
+
+    def build(self, backbone: Backbone, plan: Plan, parts: Parts[CaptionDataset]) -> Captioner:
+        captions = [caption for own in parts.train.captions for caption in own]
+        count = next(count for number, count in _RARE if len(captions) >= number)
+        vocabulary = Vocabulary.of(captions, minimum_count=count)
+        often = f"those that {len(captions):,} training captions have {count} times or more"
+        print(
+            Choice("vocabulary", f"{len(vocabulary):,} words", often if count > 1 else "all of the training captions")
+        )
+        height, width = parts.train.sizes[0].tolist()
+        sizes = _SIZES[len(vocabulary) >= _MANY_WORDS]
+        return Captioner(backbone, vocabulary, (height, width), plan.cell, plan.attention, **sizes)
+
+    def describe(self, module: nn.Module) -> dict[str, Any]:
+        return captioner_of(module).get_config()
+
+    def rebuild(self, description: Mapping[str, Any]) -> Captioner:
+        return Captioner.from_config(description)
+
+    def stages(
+        self, module: nn.Module, plan: Plan, parts: Parts[CaptionDataset], epochs: int, rate: float
+    ) -> Iterator[Stage]:
+        """The network; of published weights the decoder first, and the backbone later; then rewards: as was asked."""
+        whole, frozen = captioner_of(module), plan.weights is not None
+        alone = 0 if not frozen else epochs if plan.thaw_after is None else min(plan.thaw_after, epochs)
+        loss, metrics = losses(plan.label_smoothing), {"words": [WordAccuracy()]}
+        if alone:
+            learner: Captioner | Decoder = whole.decoder
+            seen: list[Any] = [_grids(whole, data, plan) for data in _taught(parts)]
+            why = f"as published; the decoder learns from its features for {alone} epochs"
+            told = [Choice("backbone", "frozen", why)]
+            yield Stage("decoder", learner, loss, *_arrays(whole, seen, parts), alone, rate, metrics, choices=told)
+        if alone < epochs:
+            learner = whole
+            seen = [data.images for data in _taught(parts)]
+            scales = rate_scales(parts_of(whole.backbone), _DECAY, "encoder.backbone.") if frozen else {}
+            scales = {path: _THAWED * scale for path, scale in scales.items()}
+            arrays_of_both = _arrays(whole, seen, parts)
+            yield Stage("network", whole, loss, *arrays_of_both, epochs - alone, rate, metrics, rate_scales=scales)
+        if plan.self_critical:
+            held_out = parts.validation.captions if parts.validation else ()
+            stage = SelfCritical(learner, whole.vocabulary, parts.train.captions, held_out)
+            train, *validation = [stage.arrays(of_part, bool(index)) for index, of_part in enumerate(seen)]
+            epochs, rate = plan.self_critical, rate * _REWARDED
+            told = [Choice("reward", "CIDEr-D", f"of captions that the decoder draws, for {epochs} epochs")]
+            checked = validation[0] if validation else None
+            yield Stage("reward", stage, RewardLoss(), train, checked, epochs, rate, [Reward()], choices=told)
+
+    def test(self, module: nn.Module, data: CaptionDataset) -> _Tested:
+        found = describe(captioner_of(module), data.images)
+        references = [[tokenize(caption) for caption in own] for own in data.captions]
+        scores = score_captions([one.words for one in found], references)
+        columns = {"Captions": scores}
+        if min(map(len, references)) > 1:
+            columns["People"] = human_agreement(references)
+        rows = [(name, *(f"{100 * of.numbers[name]:.1f}" for of in columns.values())) for name in scores.numbers]
+        rows += [(name, *("not computed" for _ in columns)) for name in scores.not_computed]
+        numbers, notes = dict(scores.numbers), []
+        drawn = embedded_scenes(data)
+        if drawn is not None:
+            judged = judge_all(drawn, [one.words for one in found])
+            numbers["words_right"] = judged.share
+            notes.append(judged.told)
+        told = "; ".join([*notes, f"BLEU-4 {100 * numbers['BLEU-4']:.1f}, CIDEr-D {100 * numbers['CIDEr-D']:.1f}"])
+        return _Tested(numbers, told, (("× 100", *columns), rows), found, columns, notes)
+
+    def predict(self, run: Run, module: nn.Module, images: Sequence[str], as_json: bool, output: str | None) -> None:
+        """As `striate caption` says what is on image files; `output` gets a picture of each."""
+        raise ArgumentError(f"The run {run.name!r} writes captions: striate caption {run.name} {' '.join(images)}")
+
+    def report(self, run: Run, module: nn.Module, parts: Parts[CaptionDataset], result: Result) -> None:
+        from striate.report.captioned import CaptionReport  # matplotlib takes a second to import
+
+        assert isinstance(result, _Tested)
+        train, test = parts.train, parts.test
+        captions = sum(map(len, train.captions))
+        origin = (
+            f"Trained on {len(train):,} images of {train.name} with {captions:,} captions, tested on {len(test):,}."
+        )
+        page = CaptionReport(
+            run.name,
+            origin,
+            test,
+            result.found,
+            result.columns["Captions"],
+            run.history,
+            run.config,
+            run.config["seed"],
+            result.columns.get("People"),
+            result.notes,
+        )
+        _files.write_text(run.report_file, page.html())
+
+
+JOB = Captioning()
+
+
+def captioner_of(module: nn.Module) -> Captioner:
+    """The network of a run."""
+    assert isinstance(module, Captioner)
+    return module
+
+
+def _taught(parts: Parts[CaptionDataset]) -> list[CaptionDataset]:
+    """What is trained on, and what is validated on, if anything is."""
+    return [parts.train] if parts.validation is None else [parts.train, parts.validation]
+
+
+def _grids(whole: Captioner, data: CaptionDataset, plan: Plan) -> np.ndarray:
+    """What the backbone makes of images, from the cache where it has made it before."""
+    return features(whole.backbone, data.images, grid=True, device=plan.device, verbose="auto")
+
+
+def _arrays(whole: Captioner, seen: Sequence[Any], parts: Parts[CaptionDataset]) -> tuple[Any, Any]:
+    """Inputs and targets to train on, and to validate on, if there are any."""
+    train, *validation = [
+        arrays(whole.vocabulary, of_part, data.captions) for of_part, data in zip(seen, _taught(parts), strict=True)
+    ]
+    return train, validation[0] if validation else None
