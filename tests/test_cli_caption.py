@@ -232,7 +232,7 @@ def test_what_changed_is_captioned_again_and_what_is_gone_has_no_row(photos, fak
     picture("photos/0.png", "green")
     picture("photos/empty.png", "grey")
     Path("photos/deep/d.gif").write_text("broken now")
-    gone = "photos: 6 images, 1 of them captioned before; 1 others are gone, and lose their rows"
+    gone = "photos: 6 images, 1 of them captioned before; rows taken out, as their images are gone: 1"
     assert gone in striate_("run", "photos")
     assert fake.described == 4 + 3
     assert [(row["image"], row["caption"].split()[4]) for row in rows()] == [
@@ -258,7 +258,10 @@ def test_another_run_or_preset_is_not_mixed_in(photos, fake):
     before = Path("captions.csv").read_bytes()
     told = error("other", "photos", "--preset", "social")
     assert "captions made by run 0123abcd social; these would be by other 0123abcd social. Name another file" in told
-    assert "is there already, and is no list with image, caption, confidence, made_by" in error("run", "photos")
+    assert (
+        "captions.csv is there already, with other columns than image, caption, confidence, finished, made_by"
+        in error("run", "photos")
+    )
     assert Path("captions.csv").read_bytes() == before
 
 
@@ -460,11 +463,14 @@ def test_a_folder_with_pages_is_a_site(photos, fake):
         ),
         ("photos --output captions.txt", "captions.txt: expected a name that ends in .csv or .jsonl."),
         ("photos --output no/captions.csv", "no/captions.csv cannot be written: there is no folder no."),
-        ("photos --output products.csv", "products.csv is there already, and is no list with image, caption"),
+        ("photos --output products.csv", "products.csv is there already, with other columns than image, caption"),
         ("photos --review captions.csv", "--review captions.csv is the output as well: give it another name."),
         ("photos --review list.txt", "--review list.txt: expected a name that ends in .csv."),
         ("photos --review no/list.csv", "--review no/list.csv cannot be written: there is no folder no."),
-        ("photos --review products.csv", "products.csv is there already, and is no review list: give another name"),
+        (
+            "photos --review products.csv",
+            "products.csv is there already, with other columns than image, caption, confidence: give another name",
+        ),
         ("photos --overwrite", "--overwrite is about texts in images that --metadata replaces; give that as well."),
         ("photos --json", "--json is for images, not for a folder of images."),
         ("photos --dry-run", "--dry-run is for a site, not for a folder of images."),
@@ -482,7 +488,7 @@ def test_mistakes_are_told_before_the_run_is_opened(photos, fake, arguments, ans
     Path("none").mkdir()
     Path("products.csv").write_text("image,name\nx.jpg,Shirt\n")
     assert error("run", *arguments.split()).startswith(f"Error: {answer}")
-    assert fake.opened == ("is there already, and is no list" in answer)
+    assert fake.opened == (answer.endswith("with other columns than image, caption"))
     assert fake.described == 0
 
 

@@ -249,9 +249,9 @@ def test_what_is_not_such_a_file_is_left_alone(tmp_path):
     path = tmp_path / "captions.csv"
     mine = "image,caption,confidence,made_by,made_from\n"
     for content, reason in [
-        (b"image,caption\n1.jpg,a dog\n", "is there already, and is no list with image, caption, confidence"),
-        (b"picture,caption", "no list with"),
-        (b"\xff\xfe\n", "no list with"),
+        (b"image,caption\n1.jpg,a dog\n", "is there already, with other columns than image, caption, confidence"),
+        (b"picture,caption", "with other columns than"),
+        (b"\xff\xfe\n", "with other columns than"),
         (f"{mine}1.jpg,a dog,0.5,me\n".encode(), "line that is damaged, '1.jpg,a dog"),
         (f"{mine}1.jpg,a dog,high,me,now\n".encode(), "line that is damaged"),
         (f"{mine}1.jpg,a dog,0.5,you,now\n".encode(), "captions made by you; these would be by me"),
@@ -262,7 +262,7 @@ def test_what_is_not_such_a_file_is_left_alone(tmp_path):
         assert path.read_bytes() == content
     lines = tmp_path / "captions.jsonl"
     lines.write_text('{"image": "1.jpg", "caption": "a dog"}\n')
-    with pytest.raises(DataError, match="no list with"):
+    with pytest.raises(DataError, match="with other columns than"):
         CaptionFile(lines, "me")
     lines.write_text("[1, 2]\n")
     with pytest.raises(DataError, match="damaged"):

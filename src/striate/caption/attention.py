@@ -42,8 +42,9 @@ class Attention(nn.Module):
 
     def forward(self, queries: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """What each query looks at, N × Q × V, and its weights over the positions, N × Q × L."""
-        # In float32: of a sum of many small weights, eight bits would lose some.
-        weights = self.scores(queries, memory).float().softmax(-1)
+        scores = self.scores(queries, memory)
+        # In float32 at least: of a sum of many small weights, eight bits would lose some.
+        weights = (scores.float() if scores.dtype.itemsize < 4 else scores).softmax(-1)
         return weights.to(memory.values.dtype) @ memory.values, weights
 
 

@@ -175,7 +175,8 @@ class CaptionFile:
 
     def _foreign(self) -> DataError:
         return DataError(
-            f"{self.path} is there already, and is no list with {', '.join(self.columns)}. Name another file."
+            f"{self.path} is there already, with other columns than {', '.join(self.columns)}: made with another "
+            "preset, or by something else. Name another file."
         )
 
     def _damaged(self, line: str) -> DataError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -83,10 +84,13 @@ class Captioner(nn.Module):
         self.vocabulary = vocabulary
         self._config = {"cell": cell, "attention": attention, "size": size, "embedding": embedding}
         self._config |= {"dropout": dropout, "gated": gated, "tied": tied, "grid": grid}
-        backbone.end_at(_stage_for(backbone, min(self.image_size), grid))
         self.encoder = FeatureExtractor(backbone, grid=True)
         example = torch.empty(1, height, width, backbone.preprocessing.channels, device="meta")
-        _, rows, columns, channels = count(self.encoder, inputs=example, real_run=False).total.output_shapes[0]
+        for stage in _stages_for(backbone, min(self.image_size), grid):
+            backbone.end_at(stage)
+            _, rows, columns, channels = count(self.encoder, inputs=example, real_run=False).total.output_shapes[0]
+            if min(rows, columns) >= grid:
+                break
         self.grid_size = (rows, columns)
         self.decoder = Decoder(
             channels, rows * columns, len(vocabulary), cell, attention, size, embedding, dropout, gated, tied
@@ -125,8 +129,12 @@ class Captioner(nn.Module):
         return cls(backbone, Vocabulary.from_config(own.pop("vocabulary")), **own)
 
 
-def _stage_for(backbone: Backbone, side: int, least: int) -> str:
-    """The deepest stage with so many rows and columns; where none has them, the deepest of the finest."""
-    enough = [stage for stage in backbone.feature_info if side // stage.stride >= least]
+def _stages_for(backbone: Backbone, side: int, least: int) -> list[str]:
+    """The stages whose strides leave so many rows and columns, the deepest first; where none does, the finest.
+
+    A network that does not pad has fewer of them than its strides say.
+    """
+    enough = [stage for stage in backbone.feature_info if math.ceil(side / stage.stride) >= least]
     finest = min(stage.stride for stage in backbone.feature_info)
-    return (enough or [stage for stage in backbone.feature_info if stage.stride == finest])[-1].name
+    deepest = [stage for stage in backbone.feature_info if stage.stride == finest][-1]
+    return [stage.name for stage in reversed(enough or [deepest])]

@@ -158,7 +158,7 @@ class Decoder(nn.Module):
                 f"The decoder was given words of {shapes.text(words.shape)} for {len(grid)} grids: expected (images, "
                 "captions of each, words)."
             )
-        if not words.is_meta:  # where only shapes are counted, words have no values
+        if type(words) is Tensor and not words.is_meta:  # where costs are counted, words have no values
             words = words[..., : int((words != Vocabulary.pad).any(1).any(0).sum())]
         images, captions, length = words.shape
         memory = self.remember(grid)

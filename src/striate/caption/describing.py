@@ -14,12 +14,16 @@ from striate.caption.captioner import Captioner
 from striate.caption.decoder import State
 from striate.caption.description import Description
 from striate.caption.search import Hypothesis, beam_search, sample
+from striate.caption.vocabulary import Vocabulary
 from striate.data.image import pixels
 from striate.errors import ArgumentError, ShapeError
 from striate.shapes import text
 
 LONGEST = 30
 """Words in a caption, if nothing else is asked for."""
+
+NEVER = (Vocabulary.pad, Vocabulary.start, Vocabulary.unknown)
+"""The numbers of what is never said."""
 
 
 def describe(
@@ -82,7 +86,7 @@ def candidates(
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ArgumentError(f"batch_size={batch_size!r}: expected a positive integer.")
-    training = captioner.training
+    modes = {module: module.training for module in captioner.modules()}
     captioner.eval()
     found: list[tuple[Description, ...]] = []
     try:
@@ -94,7 +98,8 @@ def candidates(
                 said = _searched(captioner, grid, search, longest=longest, **how_many, **how)
                 found += _looked_at(captioner, grid, said)
     finally:
-        captioner.train(training)
+        for module, training in modes.items():
+            module.training = training
     return found
 
 
@@ -123,9 +128,8 @@ def _searched(captioner: Captioner, grid: Tensor, search: Any, **how: Any) -> li
         scores, _, after = decoder.step(words, State(*state), memory)
         return scores.float().log_softmax(-1), tuple(after)
 
-    never = (vocabulary.pad, vocabulary.start, vocabulary.unknown)
     found: list[tuple[Hypothesis, ...]] = search(
-        step, tuple(decoder.begin(memory)), len(grid), start=vocabulary.start, end=vocabulary.end, never=never, **how
+        step, tuple(decoder.begin(memory)), len(grid), start=vocabulary.start, end=vocabulary.end, never=NEVER, **how
     )
     return found
 

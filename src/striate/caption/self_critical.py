@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from striate.caption.captioner import Captioner
 from striate.caption.decoder import Decoder, State
+from striate.caption.describing import NEVER
 from striate.caption.metrics.cider import DocumentFrequencies, cider_d
 from striate.caption.tokenizer import tokenize
 from striate.caption.vocabulary import SPECIAL, Vocabulary
@@ -41,7 +42,7 @@ class SelfCritical(nn.Module):
         captions: of each image of the training, as people wrote them; how rare a word is, is learnt from them.
         validation: likewise, of images to validate on.
         samples: how many captions of each image are drawn at a time.
-        longest: words that a caption has at most.
+        longest: words that a caption has at most, its end among them.
 
     Raises:
         ArgumentError: numbers that cannot be used.
@@ -111,12 +112,13 @@ class SelfCritical(nn.Module):
         words = torch.full((len(grid) * samples,), Vocabulary.start, device=grid.device)
         going = torch.ones_like(words, dtype=torch.bool)
         total = torch.zeros(len(words), device=grid.device)
+        never = torch.tensor(NEVER, device=grid.device)
         numbers = []
         for _ in range(self.longest):
             scores, _, state = decoder.step(words, state, memory)
-            log_probabilities = scores.float().log_softmax(-1)
-            drawn = torch.multinomial(log_probabilities.detach().exp(), 1) if self.training else scores.argmax(-1, True)
-            total = total + log_probabilities.gather(1, drawn).squeeze(1) * going
+            logs = scores.float().index_fill(1, never, -torch.inf).log_softmax(-1)
+            drawn = torch.multinomial(logs.detach().exp(), 1) if self.training else logs.argmax(-1, keepdim=True)
+            total = total + logs.gather(1, drawn).squeeze(1) * going
             words = drawn.squeeze(1).where(going, Vocabulary.pad)
             numbers.append(words)
             going = going & (words != Vocabulary.end)

@@ -41,11 +41,16 @@ def arrays(vocabulary: Vocabulary, seen: Any, captions: Sequence[Sequence[str]])
     Returns:
         `[seen, words]` and `[next words, next words]`, where words are int64 N × K × T, filled up with `<pad>`.
 
+    Raises:
+        ArgumentError: one text for an image in place of a list of them.
+
     Example:
         >>> (_, words), (following, _) = arrays(Vocabulary(["a", "dog"]), np.zeros((1, 8, 8, 3)), [["a dog", "dog"]])
         >>> words.tolist(), following.tolist()
         ([[[1, 4, 5], [1, 5, 2]]], [[[4, 5, 2], [5, 2, 0]]])
     """
+    if any(isinstance(own, str) for own in captions):
+        raise ArgumentError("captions holds a text for an image: expected a list of texts, such as [['a dog'], ...].")
     kept = [own[:MOST_CAPTIONS] for own in captions]
     numbers = vocabulary.encode_all([caption for own in kept for caption in own])
     words = np.full((len(kept), max(map(len, kept)), numbers.shape[1]), vocabulary.pad, np.int64)
@@ -178,3 +183,9 @@ class ScheduledSampling(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         self.decoder.sampling = self.most * min(max((epoch - self.first) / (self.last - self.first), 0.0), 1.0)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sampling": self.decoder.sampling}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.decoder.sampling = state["sampling"]

@@ -101,7 +101,7 @@ def _caption(
     with CaptionFile(output, f"{describer.made_by} {said.made_by}", ("finished", *said.preset.columns)) as file:
         kept = {name for name in good if name in file.rows and file.rows[name]["made_from"] == made_from[name]}
         gone = len(file.rows.keys() - folder.files.keys())
-        taken_out = f"; {gone:,} others are gone, and lose their rows" if gone else ""
+        taken_out = f"; rows taken out, as their images are gone: {gone:,}" if gone else ""
         print(f"{place}: {_images(len(folder.files))}, {len(kept):,} of them captioned before{taken_out}", flush=True)
         done = len(kept)
         try:

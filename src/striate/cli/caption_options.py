@@ -15,7 +15,7 @@ _OF_IMAGES = {"json", "picture", "preset", "catalogue", "template"}
 _OF_FOLDERS = {"output", "metadata", "overwrite", "index", "review", "least_confidence"}
 _OF_FOLDERS |= {"preset", "catalogue", "template"}
 _OF_SITES = {"overwrite", "dry_run", "review", "least_confidence", "preset"}
-TAKEN = {"images": _OF_IMAGES, "a folder of images": _OF_FOLDERS, "a site": _OF_SITES}
+_TAKEN = {"images": _OF_IMAGES, "a folder of images": _OF_FOLDERS, "a site": _OF_SITES}
 """The options of each kind of paths."""
 
 
@@ -69,15 +69,15 @@ def check_options(kind: str, given: Collection[str], asked: Asked) -> None:
     """Refuse options that say nothing about such paths.
 
     Args:
-        kind: of `TAKEN`.
+        kind: what the paths are: images, a folder of images, or a site.
         given: the options on the command line.
         asked: their values.
 
     Raises:
         ArgumentError: there is one of them.
     """
-    for name in given:
-        kinds = [one for one, names in TAKEN.items() if name in names]
+    for name in sorted(given):
+        kinds = [one for one, names in _TAKEN.items() if name in names]
         if kind not in kinds:
             raise ArgumentError(f"--{name.replace('_', '-')} is for {' and for '.join(kinds)}, not for {kind}.")
     if asked.overwrite and kind != "a site" and not asked.metadata:
@@ -101,7 +101,9 @@ def review_file(given: str | None, folder: Path, columns: Sequence[str]) -> Path
     if not review.parent.is_dir() or review.is_dir():
         raise ArgumentError(f"--review {review} cannot be written: there is no folder {review.parent}.")
     if review.exists() and not review.read_bytes().startswith(f"{','.join(columns)}\n".encode()):
-        raise ArgumentError(f"{review} is there already, and is no review list: give another name with --review.")
+        raise ArgumentError(
+            f"{review} is there already, with other columns than {', '.join(columns)}: give another name with --review."
+        )
     return review
 
 

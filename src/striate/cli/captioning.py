@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -75,8 +77,14 @@ class Captioning(Job[CaptionDataset]):
     usual_steps = 1_500
     trains_weights = False
     takes = ("label_smoothing", "cell", "attention", "thaw_after", "self_critical")
+    use = "caption"
 
     def read(self, plan: Plan) -> Parts[CaptionDataset]:
+        if plan.thaw_after is not None and plan.weights is None:
+            raise ArgumentError(
+                f"--thaw-after {plan.thaw_after}: fresh weights learn from the first epoch on. Leave it out, or give "
+                "--weights."
+            )
         size = image_size(plan)
         if size is not None and len(size) > 2:
             raise ArgumentError(f"--image-size {plan.image_size}: expected a height and a width, such as 96x128.")
@@ -91,6 +99,8 @@ class Captioning(Job[CaptionDataset]):
         return sum(len(part) for part in (everything, everything.validation, everything.test) if part)
 
     def build(self, backbone: Backbone, plan: Plan, parts: Parts[CaptionDataset]) -> Captioner:
+        if backbone.preprocessing.channels != 3:
+            raise ArgumentError(f"--model {plan.model} takes grey images; those with captions are read in colour.")
         captions = [caption for own in parts.train.captions for caption in own]
         count = next(count for number, count in _RARE if len(captions) >= number)
         vocabulary = Vocabulary.of(captions, minimum_count=count)
@@ -115,39 +125,45 @@ class Captioning(Job[CaptionDataset]):
         whole, frozen = captioner_of(module), plan.weights is not None
         alone = 0 if not frozen else epochs if plan.thaw_after is None else min(plan.thaw_after, epochs)
         loss, metrics = losses(plan.label_smoothing), {"words": [WordAccuracy()]}
+        scales: dict[str, float] = {}
         if alone:
             learner: Captioner | Decoder = whole.decoder
             seen: list[Any] = [_grids(whole, data, plan) for data in _taught(parts)]
-            why = f"as published; the decoder learns from its features for {alone} epochs"
+            why = f"as published; the decoder learns from its features for {_epochs(alone)}"
             told = [Choice("backbone", "frozen", why)]
             yield Stage("decoder", learner, loss, *_arrays(whole, seen, parts), alone, rate, metrics, choices=told)
         if alone < epochs:
             learner = whole
             seen = [data.images for data in _taught(parts)]
-            scales = rate_scales(parts_of(whole.backbone), _DECAY, "encoder.backbone.") if frozen else {}
-            scales = {path: _THAWED * scale for path, scale in scales.items()}
-            arrays_of_both = _arrays(whole, seen, parts)
-            yield Stage("network", whole, loss, *arrays_of_both, epochs - alone, rate, metrics, rate_scales=scales)
+            if frozen:
+                depths = rate_scales(parts_of(whole.backbone), _DECAY, "encoder.backbone.")
+                scales = {path: _THAWED * scale for path, scale in depths.items()}
+            why = f"it learns as well, at {_THAWED:g} of the rate, and less in each part below its last"
+            told = [Choice("backbone", "thawed", why)] if frozen else []
+            train, checked = _arrays(whole, seen, parts)
+            left = epochs - alone
+            yield Stage("network", whole, loss, train, checked, left, rate, metrics, None, scales, choices=told)
         if plan.self_critical:
             held_out = parts.validation.captions if parts.validation else ()
             stage = SelfCritical(learner, whole.vocabulary, parts.train.captions, held_out)
             train, *validation = [stage.arrays(of_part, bool(index)) for index, of_part in enumerate(seen)]
             epochs, rate = plan.self_critical, rate * _REWARDED
-            told = [Choice("reward", "CIDEr-D", f"of captions that the decoder draws, for {epochs} epochs")]
+            told = [Choice("reward", "CIDEr-D", f"of captions that the decoder draws, for {_epochs(epochs)}")]
             checked = validation[0] if validation else None
-            yield Stage("reward", stage, RewardLoss(), train, checked, epochs, rate, [Reward()], choices=told)
+            scales = {f"learner.{path}": scale for path, scale in scales.items()}
+            yield Stage("reward", stage, RewardLoss(), train, checked, epochs, rate, [Reward()], None, scales, (), told)
 
     def test(self, module: nn.Module, data: CaptionDataset) -> _Tested:
         found = describe(captioner_of(module), data.images)
         references = [[tokenize(caption) for caption in own] for own in data.captions]
         scores = score_captions([one.words for one in found], references)
         columns = {"Captions": scores}
-        if min(map(len, references)) > 1:
+        drawn = embedded_scenes(data)
+        if drawn is None and min(map(len, references)) > 1:
             columns["People"] = human_agreement(references)
         rows = [(name, *(f"{100 * of.numbers[name]:.1f}" for of in columns.values())) for name in scores.numbers]
         rows += [(name, *("not computed" for _ in columns)) for name in scores.not_computed]
         numbers, notes = dict(scores.numbers), []
-        drawn = embedded_scenes(data)
         if drawn is not None:
             judged = judge_all(drawn, [one.words for one in found])
             numbers["words_right"] = judged.share
@@ -157,7 +173,8 @@ class Captioning(Job[CaptionDataset]):
 
     def predict(self, run: Run, module: nn.Module, images: Sequence[str], as_json: bool, output: str | None) -> None:
         """As `striate caption` says what is on image files; `output` gets a picture of each."""
-        raise ArgumentError(f"The run {run.name!r} writes captions: striate caption {run.name} {' '.join(images)}")
+        command = shlex.join(["striate", "caption", str(run.folder), *images])
+        raise ArgumentError(f"The run {run.name!r} writes captions: {command}")
 
     def report(self, run: Run, module: nn.Module, parts: Parts[CaptionDataset], result: Result) -> None:
         from striate.report.captioned import CaptionReport  # matplotlib takes a second to import
@@ -174,11 +191,11 @@ class Captioning(Job[CaptionDataset]):
             test,
             result.found,
             result.columns["Captions"],
-            run.history,
+            _word_epochs(run.history),
             run.config,
             run.config["seed"],
             result.columns.get("People"),
-            result.notes,
+            [*result.notes, *_rewards_told(run.history)],
         )
         _files.write_text(run.report_file, page.html())
 
@@ -208,3 +225,23 @@ def _arrays(whole: Captioner, seen: Sequence[Any], parts: Parts[CaptionDataset])
         arrays(whole.vocabulary, of_part, data.captions) for of_part, data in zip(seen, _taught(parts), strict=True)
     ]
     return train, validation[0] if validation else None
+
+
+def _epochs(number: int) -> str:
+    return f"{number} epoch{'s' * (number != 1)}"
+
+
+def _word_epochs(history: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
+    """The curves of the epochs that learn words; those of rewards have another loss."""
+    learned = [index for index, loss in enumerate(history["words_loss"]) if not math.isnan(loss)]
+    names = ("loss", "val_loss", "words_accuracy", "val_words_accuracy")
+    return {name: [history[name][index] for index in learned] for name in names if name in history}
+
+
+def _rewards_told(history: Mapping[str, Sequence[float]]) -> Iterator[str]:
+    """How the reward grew, if it was trained on."""
+    named = (("cider_d", "drawn captions of training images"), ("val_cider_d", "captions of validation images"))
+    rewards = {what: [100 * one for one in history.get(name, ()) if not math.isnan(one)] for name, what in named}
+    grew = [f"of {what} from {of[0]:.1f} to {of[-1]:.1f}" for what, of in rewards.items() if of]
+    if grew:
+        yield f"In the self-critical training, the mean CIDEr-D × 100 went {', '.join(grew)}."

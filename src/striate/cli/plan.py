@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -72,6 +72,21 @@ class Plan:
     def names(cls) -> list[str]:
         """What can be asked for."""
         return [field.name for field in fields(cls)]
+
+    def refuse(self, names: Iterable[str]) -> None:
+        """Refuse options that the task does not take.
+
+        Raises:
+            ArgumentError: one of these names has another value than the usual one.
+        """
+        usual = {field.name: field.default for field in fields(self)}
+        for name in names:
+            value = getattr(self, name)
+            if value != usual[name]:
+                told = "" if value is True else f" {value}"
+                raise ArgumentError(
+                    f"--{name.replace('_', '-')}{told}: --task {self.task} does not take it. Leave it out."
+                )
 
     def settings(self) -> dict[str, Any]:
         """What makes the training again, wherever its folder lies."""

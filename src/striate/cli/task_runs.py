@@ -12,7 +12,7 @@ import shlex
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Generic
 
 import torch
@@ -120,6 +120,7 @@ class Job(ABC, Generic[D]):
         for_new_classes: whether it is used on other classes than it was trained on.
         trains_weights: whether published weights learn from the beginning, at a low rate.
         takes: options that not every task takes, but this one does.
+        use: the command that says what is on images.
     """
 
     task: ClassVar[str]
@@ -129,6 +130,7 @@ class Job(ABC, Generic[D]):
     for_new_classes: ClassVar[bool] = False
     trains_weights: ClassVar[bool] = True
     takes: ClassVar[Sequence[str]] = ()
+    use: ClassVar[str] = "predict"
 
     def model(self, plan: Plan) -> str:
         """The backbone that is asked for, or the usual one."""
@@ -215,6 +217,11 @@ def train(job: Job[Any], plan: Plan, run: Run | None = None) -> None:
             tracker(service)
         with processes.first_alone():
             parts = job.read(plan)
+        if plan.patience and parts.validation is None:
+            raise ArgumentError(
+                f"--patience {plan.patience} needs images to validate on, and none are held out: leave it out, or give "
+                "--validation-fraction."
+            )
         samples = job.samples(parts)
         check_same_data(run, plan.data, samples)
         torch.manual_seed(plan.seed)
@@ -255,12 +262,8 @@ def _check(job: Job[Any], plan: Plan) -> None:
     Raises:
         ArgumentError: an option of another task, or a model that is no backbone.
     """
-    usual = {field.name: field.default for field in fields(Plan)}
-    given = [name for name in _OF_SOME if name not in job.takes and getattr(plan, name) != usual[name]]
-    given += [name for name in ("epochs", "batch_size", "learning_rate") if getattr(plan, name) == "auto"]
-    if given:
-        option = given[0].replace("_", "-")
-        raise ArgumentError(f"--{option} {getattr(plan, given[0])}: --task {job.task} does not take it. Leave it out.")
+    plan.refuse(name for name in _OF_SOME if name not in job.takes)
+    plan.refuse(name for name in ("epochs", "batch_size", "learning_rate") if getattr(plan, name) == "auto")
     check_device(plan.device)
     optimizers.get(plan.optimizer)
     if plan.model != Plan.model:
@@ -288,18 +291,20 @@ def _fit(
     tracking, stopwatch = Tracking(*plan.services, run=run), Stopwatch()
     done = 0
     for stage in job.stages(module, plan, parts, epochs, rate):
+        # Processes that train together must agree whether time is left.
+        left = world().from_first(plan.minutes - stopwatch.seconds / 60) if plan.minutes and done else plan.minutes
+        if left is not None and left <= 0:
+            print(Choice(stage.name, "left out", "no time is left for it"))
+            break
         for choice in stage.choices:
             print(choice)
         callbacks: list[Callback] = [CSVLogger(run.history_file, append=done > 0), stopwatch, tracking]
         callbacks += stage.callbacks
-        if plan.minutes:
-            left = plan.minutes - stopwatch.seconds / 60 if done else plan.minutes
-            if left <= 0:
-                break
+        if left is not None:
             callbacks.append(TimeBudget(left))
         if plan.patience:
             callbacks.append(EarlyStopping(patience=plan.patience, restore_best_weights=True, verbose=1))
-        _trainer(stage, plan, math.ceil(len(parts.train) / size)).fit(
+        history = _trainer(stage, plan, math.ceil(len(parts.train) / size)).fit(
             *stage.train,
             batch_size=size,
             initial_epoch=done,
@@ -311,21 +316,22 @@ def _fit(
             resume=True,
             seed=plan.seed,
         )
-        done += stage.epochs
+        done = history.epoch[-1] + 1  # it may have been ended early
+    seconds = stopwatch.seconds
     if not world().first:
         return
     save(module, run)
     result = job.test(module, parts.test)
     job.report(run, module, parts, result)
-    run.finish({**result.numbers, "tested": len(parts.test), "seconds": round(stopwatch.seconds, 2)})
+    run.finish({**result.numbers, "tested": len(parts.test), "seconds": round(seconds, 2)})
     tracking.save_model(run.model_file)
     tracking.finish(run.metrics)
     shutil.rmtree(run.folder / _CHECKPOINTS)
     folder = shlex.quote(str(run.folder))
     print(
-        f"\n{result.told} on the {len(parts.test):,} test images, after {duration(stopwatch.seconds)} of training\n"
+        f"\n{result.told} on the {len(parts.test):,} test images, after {duration(seconds)} of training\n"
         f"Report: {run.report_file}\n"
-        f"Next:\n  striate predict {folder} IMAGE\n  striate evaluate {folder}\n  striate runs"
+        f"Next:\n  striate {job.use} {folder} IMAGE\n  striate evaluate {folder}\n  striate runs"
     )
 
 

@@ -43,6 +43,7 @@ from striate.train.rate_finder import RateFinding
 
 _CHECKPOINTS = "checkpoints"
 _FINDING = "learning_rate.json"
+_OF_CAPTIONS = ("cell", "attention", "thaw_after", "self_critical")
 _PICTURED = 32  # images of the first batch
 
 
@@ -60,6 +61,7 @@ def train(plan: Plan, run: Run | None = None) -> None:
 
 
 def _train(plan: Plan, run: Run | None, world: World) -> None:
+    plan.refuse(_OF_CAPTIONS)
     check_device(plan.device)
     check_name(plan.model)
     check_weights(plan)
