@@ -64,13 +64,14 @@ Arguments:
   DATA <str>  digits or shapes (embedded), a folder with one sub-folder of
               images per class, a CSV or JSONL file of paths and labels, a .tar
               of images and labels, a folder or file in the IDX format of MNIST,
-              or an .npz file with the arrays x and y.
+              or an .npz file with the arrays x and y; for other tasks images
+              with masks, boxes or captions.
 
 Options:
   --task TASK              classification (or regression, where the data has
                            numbers), segmentation (a class for each pixel),
                            detection (a box around each object), faces (who it
-                           is).  [default: classification]
+                           is), caption (a sentence).  [default: classification]
   --model <str>            A small network (perceptron, dense, lenet, cnn, rnn),
                            a backbone that `striate zoo` lists,
                            torchvision:NAME, timm:NAME, or path.py:function. The
@@ -148,6 +149,15 @@ The data:
   --test-time-augmentation       Predict by the mean over each image and its
                                  mirror image or shifts, as the network was
                                  trained on.
+
+Captions:
+  --cell NAME        What writes the words: lstm or gru.  [default: lstm]
+  --attention NAME   Where it looks for each word: bahdanau (before the word),
+                     luong (after it), or none.  [default: luong]
+  --thaw-after N     With --weights: after so many of the epochs the backbone
+                     learns as well.  [default: (it stays as it is); x>=0]
+  --self-critical N  Then train for N more epochs on CIDEr, the measure of
+                     captions (self-critical training).  [default: (none); x>=1]
 
 The machine:
   --device <str>            Where to train: cpu, cuda, mps.  [default: (an

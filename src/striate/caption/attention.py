@@ -74,24 +74,27 @@ class Bahdanau(Attention):
 class Luong(Attention):
     """Scores qᵀ W k: multiplicative attention, "general" (Luong et al., 2015, arXiv:1508.04025).
 
+    W is the product of two matrices. What each of them gives is normalised, and the scores are divided by √A, so that
+    they are of one size from the first step: else all positions have nearly the same weight for many epochs.
+
     Args:
         query: H, numbers of a query.
         value: V, of a position.
-        size: A, by default H in the paper; W is the product of two matrices where it is smaller.
+        size: A, numbers that are compared.
     """
 
     before_cell = False
 
     def __init__(self, query: int, value: int, size: int) -> None:
         super().__init__()
-        self.of_values = nn.Linear(value, size, bias=False)
-        self.of_query = nn.Linear(query, size, bias=False) if size != query else nn.Identity()
+        self.of_values = nn.Sequential(nn.Linear(value, size, bias=False), nn.LayerNorm(size))
+        self.of_query = nn.Sequential(nn.Linear(query, size, bias=False), nn.LayerNorm(size))
 
     def keys(self, values: Tensor) -> Tensor:
         return self.of_values(values)
 
     def scores(self, queries: Tensor, memory: Memory) -> Tensor:
-        return self.of_query(queries) @ memory.keys.transpose(1, 2)
+        return self.of_query(queries) @ memory.keys.transpose(1, 2) * memory.keys.shape[-1] ** -0.5
 
 
 class Even(Attention):

@@ -68,7 +68,7 @@ class Captioner(nn.Module):
         vocabulary: Vocabulary,
         image_size: Sequence[int],
         cell: str = "lstm",
-        attention: str = "bahdanau",
+        attention: str = "luong",
         size: int = 512,
         embedding: int = 256,
         dropout: float = 0.5,
@@ -93,7 +93,7 @@ class Captioner(nn.Module):
                 break
         self.grid_size = (rows, columns)
         self.decoder = Decoder(
-            channels, rows * columns, len(vocabulary), cell, attention, size, embedding, dropout, gated, tied
+            channels, (rows, columns), len(vocabulary), cell, attention, size, embedding, dropout, gated, tied
         )
 
     @property

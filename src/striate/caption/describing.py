@@ -124,12 +124,12 @@ def _searched(captioner: Captioner, grid: Tensor, search: Any, **how: Any) -> li
     decoder, vocabulary = captioner.decoder, captioner.vocabulary
     memory = decoder.remember(grid)
 
-    def step(words: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        scores, _, after = decoder.step(words, State(*state), memory)
-        return scores.float().log_softmax(-1), tuple(after)
+    def step(words: Tensor, state: State) -> tuple[Tensor, State]:
+        scores, _, after = decoder.step(words, state, memory)
+        return scores.float().log_softmax(-1), after
 
     found: list[tuple[Hypothesis, ...]] = search(
-        step, tuple(decoder.begin(memory)), len(grid), start=vocabulary.start, end=vocabulary.end, never=NEVER, **how
+        step, decoder.begin(memory), len(grid), start=vocabulary.start, end=vocabulary.end, never=NEVER, **how
     )
     return found
 

@@ -22,6 +22,7 @@ from striate.data.dataset import SkippedFile
 from striate.data.image import ImageBytes, displayed_size
 from striate.data.lists import part_in
 from striate.data.shapes import Scenes, scenes
+from striate.data.shapes.captions import PHRASINGS
 from striate.errors import DataError
 
 _EMBEDDED = "shapes"
@@ -34,7 +35,8 @@ def load_captions(path: str | Path, images: str | Path | None = None) -> Caption
     Args:
         path: one of
 
-            - "shapes": 2,000 drawn scenes of 64 × 64, and 500 to test on (see `striate.data.shapes.scenes`);
+            - "shapes": 6,000 drawn scenes of 64 × 64 with two captions each, and 500 with five to test on (see
+              `striate.data.shapes.scenes`);
             - COCO's captions, such as `annotations/captions_train2017.json`;
             - Karpathy's split, such as `dataset_flickr8k.json`;
             - Flickr8k's tokens, such as `Flickr8k.token.txt`, with the lists `Flickr_8k.trainImages.txt` ... beside it;
@@ -56,12 +58,12 @@ def load_captions(path: str | Path, images: str | Path | None = None) -> Caption
     Example:
         >>> data = load_captions("shapes")
         >>> data.describe()
-        '2,000 + 500 test images of 64 × 64, 10,000 captions, 5 for each'
+        '6,000 + 500 test images of 64 × 64, 12,000 captions, 2 for each'
         >>> data.captions[0][0]
         'an image with a small purple triangle right of a small red star and a large green square above the red star'
     """
     if path == _EMBEDDED:
-        train, test = _embedded(2000, seed=0), _embedded(500, seed=1)
+        train, test = _embedded(6000, 2, seed=0), _embedded(500, PHRASINGS, seed=1)
         return replace(train, test=replace(test, name=f"{_EMBEDDED} (test)"))
     source = _existing(path, [_EMBEDDED])
     try:
@@ -94,9 +96,9 @@ def embedded_scenes(data: CaptionDataset) -> Scenes | None:
     return scenes(max(indices) + 1, seed=seeds[0]).chosen(list(indices))
 
 
-def _embedded(number: int, seed: int) -> CaptionDataset:
+def _embedded(number: int, captions_of_each: int, seed: int) -> CaptionDataset:
     drawn = scenes(number, seed=seed)
-    captions = tuple(tuple(caption.text for caption in own) for own in drawn.captions)
+    captions = tuple(tuple(caption.text for caption in own[:captions_of_each]) for own in drawn.captions)
     return CaptionDataset(_EMBEDDED, drawn.images, captions, tuple(f"{seed}/{index}" for index in range(number)))
 
 

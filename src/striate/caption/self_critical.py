@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from striate._nested import map_nested
 from striate.caption.captioner import Captioner
-from striate.caption.decoder import Decoder, State
+from striate.caption.decoder import Decoder
 from striate.caption.describing import NEVER
 from striate.caption.metrics.cider import DocumentFrequencies, cider_d
 from striate.caption.tokenizer import tokenize
@@ -108,7 +109,7 @@ class SelfCritical(nn.Module):
     def _drawn(self, decoder: Decoder, grid: Tensor, samples: int) -> tuple[Tensor, Tensor]:
         """Captions, R × words, and the log-probability of each, R; the most probable words in evaluation."""
         memory = decoder.remember(grid)
-        state = State(*(first.repeat_interleave(samples, 0) for first in decoder.begin(memory)))
+        state = map_nested(decoder.begin(memory), lambda first: first.repeat_interleave(samples, 0))
         words = torch.full((len(grid) * samples,), Vocabulary.start, device=grid.device)
         going = torch.ones_like(words, dtype=torch.bool)
         total = torch.zeros(len(words), device=grid.device)

@@ -46,11 +46,28 @@ from striate.transfer import parts as parts_of
 from striate.zoo import Backbone
 
 _MANY_WORDS = 1_000
-_SIZES: tuple[dict[str, Any], ...] = (
-    {"size": 128, "embedding": 64, "dropout": 0.1},
-    {"size": 512, "embedding": 256, "dropout": 0.5},
-)
-"""Of the decoder, for a small vocabulary and for a language."""
+
+
+@dataclass(frozen=True)
+class _Usual:
+    """What a decoder is made and trained with if nothing else is asked for.
+
+    Attributes:
+        decoder: its sizes.
+        coverage: what doubly stochastic attention counts.
+        rate: the top of one cycle.
+        steps: of a training.
+    """
+
+    decoder: Mapping[str, Any]
+    coverage: float
+    rate: float
+    steps: int
+
+
+_DRAWN = _Usual({"size": 128, "embedding": 64, "dropout": 0.0}, 0.0, 5e-3, 2_700)
+_LANGUAGE = _Usual({"size": 512, "embedding": 256, "dropout": 0.5}, 1.0, 1e-3, 6_000)
+"""For a few words, most of a drawn scene being background that no word is about; and for a language."""
 _RARE = ((10_000, 5), (1_000, 2), (0, 1))
 """From how many captions on, how often a word must occur."""
 _THAWED, _DECAY = 0.1, 0.6
@@ -73,8 +90,6 @@ class Captioning(Job[CaptionDataset]):
 
     task = "caption"
     usual_model = "resnet18"
-    usual_rate = 5e-3
-    usual_steps = 1_500
     trains_weights = False
     takes = ("label_smoothing", "cell", "attention", "thaw_after", "self_critical")
     use = "caption"
@@ -109,8 +124,13 @@ class Captioning(Job[CaptionDataset]):
             Choice("vocabulary", f"{len(vocabulary):,} words", often if count > 1 else "all of the training captions")
         )
         height, width = parts.train.sizes[0].tolist()
-        sizes = _SIZES[len(vocabulary) >= _MANY_WORDS]
-        return Captioner(backbone, vocabulary, (height, width), plan.cell, plan.attention, **sizes)
+        return Captioner(backbone, vocabulary, (height, width), plan.cell, plan.attention, **_usual(vocabulary).decoder)
+
+    def rate(self, module: nn.Module) -> float:
+        return _usual(captioner_of(module).vocabulary).rate
+
+    def steps(self, module: nn.Module) -> int:
+        return _usual(captioner_of(module).vocabulary).steps
 
     def describe(self, module: nn.Module) -> dict[str, Any]:
         return captioner_of(module).get_config()
@@ -124,7 +144,7 @@ class Captioning(Job[CaptionDataset]):
         """The network; of published weights the decoder first, and the backbone later; then rewards: as was asked."""
         whole, frozen = captioner_of(module), plan.weights is not None
         alone = 0 if not frozen else epochs if plan.thaw_after is None else min(plan.thaw_after, epochs)
-        loss, metrics = losses(plan.label_smoothing), {"words": [WordAccuracy()]}
+        loss, metrics = losses(plan.label_smoothing, _usual(whole.vocabulary).coverage), {"words": [WordAccuracy()]}
         scales: dict[str, float] = {}
         if alone:
             learner: Captioner | Decoder = whole.decoder
@@ -207,6 +227,10 @@ def captioner_of(module: nn.Module) -> Captioner:
     """The network of a run."""
     assert isinstance(module, Captioner)
     return module
+
+
+def _usual(vocabulary: Vocabulary) -> _Usual:
+    return _LANGUAGE if len(vocabulary) >= _MANY_WORDS else _DRAWN
 
 
 def _taught(parts: Parts[CaptionDataset]) -> list[CaptionDataset]:

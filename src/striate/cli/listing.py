@@ -18,6 +18,8 @@ from striate.track.selection import Record, check_key, record, results, select
 
 _ALWAYS_SHOWN = ("name", "data_name", "model", "parameters", "accuracy", "mean_absolute_error", "seconds", "created")
 _LONGEST = 60  # letters in one cell
+_HEADLINES = {"CIDEr-D": "{:.3f} CIDEr-D", "mean_iou": "{:.3f} IoU", "AP": "{:.3f} AP"}
+"""How the results of tasks beyond classification are told."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,9 @@ def _result(values: Record) -> str:
         return f"off by {values['mean_absolute_error']:.4g}"
     if "mean_average_precision" in values:
         return f"{values['mean_average_precision']:.4f} mAP"
+    for name, told in _HEADLINES.items():
+        if name in values:
+            return told.format(values[name])
     if "accuracy" not in values and "val_accuracy" in values:  # a trial of a sweep, which was not tested
         return "stopped early" if "pruned" in values else f"{text('val_accuracy', values['val_accuracy'])} validation"
     return text("accuracy", values.get("accuracy"))

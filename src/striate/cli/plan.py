@@ -38,7 +38,7 @@ class Plan:
     balance: str | None = None
     columns: str | None = None
     cell: str = "lstm"
-    attention: str = "bahdanau"
+    attention: str = "luong"
     thaw_after: int | None = None
     self_critical: int | None = None
     test_fraction: float = 0.2

@@ -115,8 +115,8 @@ class Job(ABC, Generic[D]):
     Attributes:
         task: its name, as `--task` takes it.
         usual_model: the backbone where none is asked for.
-        usual_rate: the top of one cycle, with fresh weights.
-        usual_steps: how many make a training, within a range of epochs.
+        usual_rate: see `rate`.
+        usual_steps: see `steps`.
         for_new_classes: whether it is used on other classes than it was trained on.
         trains_weights: whether published weights learn from the beginning, at a low rate.
         takes: options that not every task takes, but this one does.
@@ -147,6 +147,14 @@ class Job(ABC, Generic[D]):
     @abstractmethod
     def build(self, backbone: Backbone, plan: Plan, parts: Parts[D]) -> nn.Module:
         """The network around a backbone."""
+
+    def rate(self, module: nn.Module) -> float:
+        """The top of one cycle, with fresh weights."""
+        return self.usual_rate
+
+    def steps(self, module: nn.Module) -> int:
+        """How many make a training, within a range of epochs."""
+        return self.usual_steps
 
     @abstractmethod
     def describe(self, module: nn.Module) -> dict[str, Any]:
@@ -232,7 +240,7 @@ def train(job: Job[Any], plan: Plan, run: Run | None = None) -> None:
         print(Choice("model", name, f"{type(module).__name__}, {parameters:,} parameters"))
         for note in backbone.weights.notes if backbone.weights else ():
             print(Choice("weights", str(plan.weights), note))
-        size, epochs, rate = _recipe(job, plan, len(parts.train))
+        size, epochs, rate = _recipe(job, module, plan, len(parts.train))
         made = None
         if run is None and processes.first:
             config = {
@@ -270,13 +278,13 @@ def _check(job: Job[Any], plan: Plan) -> None:
         zoo.card(plan.model)
 
 
-def _recipe(job: Job[Any], plan: Plan, samples: int) -> tuple[int, int, float]:
+def _recipe(job: Job[Any], module: nn.Module, plan: Plan, samples: int) -> tuple[int, int, float]:
     """Batch size, epochs and the top of the learning rate, each printed with its reason."""
     size = int(plan.batch_size or _BATCH)
     steps = math.ceil(samples / size)
-    epochs = int(plan.epochs or min(max(math.ceil(job.usual_steps / steps), _EPOCHS[0]), _EPOCHS[1]))
+    epochs = int(plan.epochs or min(max(math.ceil(job.steps(module) / steps), _EPOCHS[0]), _EPOCHS[1]))
     low = plan.weights is not None and job.trains_weights
-    rate = float(plan.learning_rate or job.usual_rate * (RATE if low else 1))
+    rate = float(plan.learning_rate or job.rate(module) * (RATE if low else 1))
     why = "as asked" if plan.learning_rate else "low, as the weights are good already" if low else "the usual"
     print(Choice("batch size", str(size), "as asked" if plan.batch_size else "the usual for this task"))
     print(Choice("epochs", str(epochs), "as asked" if plan.epochs else f"{epochs * steps:,} steps"))
