@@ -242,7 +242,7 @@ def test_a_stage_for_which_no_time_is_left(without_report, monkeypatch):
 def test_drawn_scenes_are_judged_by_what_is_drawn(monkeypatch):
     one_run_elsewhere()
     whole = loading._embedded
-    monkeypatch.setattr(loading, "_embedded", lambda number, seed: whole(number // 100, seed))
+    monkeypatch.setattr(loading, "_embedded", lambda number, *more, seed: whole(number // 100, *more, seed=seed))
     output = train("shapes", "--epochs", 1)
     assert 0 <= metrics("run")["words_right"] <= 1
     told = re.search(r"^(.*words.*); BLEU-4 .* on the 5 test images", output, re.MULTILINE)

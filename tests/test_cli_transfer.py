@@ -1,6 +1,7 @@
 """`striate train --model BACKBONE --weights FILE`: the head first, then the network; and what is refused."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -63,6 +64,8 @@ def test_the_head_is_fitted_and_the_network_fine_tuned(place):
     assert [layer.name for layer in model.layers] == [
         "rescaling", f"{NAME}_to_channels_first", NAME, "activation"]  # fmt: skip
     np.testing.assert_allclose(model.layers[0].scale, [1 / (255 * 0.2)] * 3)
+    config = json.loads(Path("runs/run/config.json").read_text())
+    assert config["weights"] == str(Path("weights.safetensors").resolve())  # `--resume` finds it from any folder
     weights, begun = load_file("runs/run/model.safetensors"), load_file("weights.safetensors")
     changed = {key.partition(".op.")[2] for key in weights if key.partition(".op.")[2] in begun
                and not torch.equal(weights[key], begun[key.partition(".op.")[2]])}  # fmt: skip

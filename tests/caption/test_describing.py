@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 
 from striate.caption.captioner import Captioner
-from striate.caption.decoder import State
 from striate.caption.describing import candidates, describe
 from striate.caption.vocabulary import Vocabulary
 from striate.data import load_image
@@ -46,7 +45,7 @@ def read_again(made, grid, numbers):
     memory = made.decoder.remember(grid)
     state, logs, looked = made.decoder.begin(memory), [], []
     for before, word in itertools.pairwise([Vocabulary.start, *numbers]):
-        scores, weights, state = made.decoder.step(torch.tensor([before]), State(*state), memory)
+        scores, weights, state = made.decoder.step(torch.tensor([before]), state, memory)
         logs.append(scores[0].double().log_softmax(-1)[word].item())
         looked.append(weights[0].numpy(force=True).reshape(made.grid_size))
     return logs, looked

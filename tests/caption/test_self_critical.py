@@ -26,7 +26,7 @@ GRIDS = torch.randn(3, 2, 2, 3, generator=torch.Generator().manual_seed(0))
 
 def decoder(**options):
     torch.manual_seed(1)
-    made = Decoder(3, 4, len(VOCABULARY), size=3, embedding=3, dropout=0.0, **options)
+    made = Decoder(3, (2, 2), len(VOCABULARY), size=3, embedding=3, dropout=0.0, **options)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.normal_(0, 0.8)
@@ -160,12 +160,12 @@ def test_a_captioner_learns_as_its_decoder_does():
     assert captioner.backbone.conv1.weight.grad.any()
 
 
-@pytest.mark.parametrize("attention", ["bahdanau", "none"])
+@pytest.mark.parametrize("attention", ["bahdanau", "luong", "none"])
 def test_training_raises_the_reward(attention):
     torch.manual_seed(0)
     grids = np.random.default_rng(0).normal(size=(6, 2, 2, 3)).astype("float32")
     captions = [["a b c"], ["c b a"], ["a c"], ["b b"], ["c c a"], ["b a"]]
-    made = Decoder(3, 4, len(VOCABULARY), attention=attention, size=16, embedding=8, dropout=0.0)
+    made = Decoder(3, (2, 2), len(VOCABULARY), attention=attention, size=16, embedding=8, dropout=0.0)
     stage = SelfCritical(made, VOCABULARY, captions, captions, longest=4)
     trainer = Trainer(stage, Adam(0.02), RewardLoss(), metrics=[Reward()])
     validation = stage.arrays(grids, validation=True)

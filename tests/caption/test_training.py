@@ -41,7 +41,7 @@ def made(**options):
     torch.manual_seed(0)
     options = {"cell": "gru", "size": 5, "embedding": 4, "dropout": 0.0} | options
     grids = np.random.default_rng(0).normal(size=(len(CAPTIONS), 2, 3, 4)).astype("float32")
-    return Decoder(4, 6, WORDS, **options), grids
+    return Decoder(4, (2, 3), WORDS, **options), grids
 
 
 def trainer_of(decoder, optimizer="sgd"):
@@ -203,7 +203,9 @@ def test_a_resumed_training_ends_in_the_same_bits(tmp_path):
 # By heart ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("cell", "attention"), [("lstm", "bahdanau"), ("gru", "luong")])
+@pytest.mark.parametrize(
+    ("cell", "attention"), [("lstm", "bahdanau"), ("gru", "luong"), ("lstm", "luong"), ("lstm", "none")]
+)
 def test_a_few_scenes_are_learned_by_heart(cell, attention):
     some = scenes(8, size=48, seed=0, objects=(1, 2))
     captions = [[own[0].text] for own in some.captions]

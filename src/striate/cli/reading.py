@@ -55,6 +55,11 @@ def absolute(source: str) -> str:
     return source if named else str(Path(source).expanduser().resolve())
 
 
+def absolute_weights(weights: str | None) -> str | None:
+    """The same weights, good in any folder: names of published ones stay, files are found from anywhere."""
+    return str(Path(weights).resolve()) if weights is not None and Path(weights).is_file() else weights
+
+
 def named_columns(text: str) -> dict[str, str]:
     """What `--columns label=diagnosis,group=site` says.
 

@@ -249,6 +249,7 @@ def train(job: Job[Any], plan: Plan, run: Run | None = None) -> None:
                 "task": job.task,
                 "model": name,
                 "data": reading.absolute(plan.data),
+                "weights": reading.absolute_weights(plan.weights),
                 "data_name": parts.everything.name,
                 "class_names": getattr(parts.everything, "class_names", ()),
                 "samples": samples,

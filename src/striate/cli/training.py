@@ -253,6 +253,7 @@ def configuration(recipe: Recipe, parts: Parts[Dataset], model: Model, outputs: 
         "striate": __version__,
         **plan.settings(),
         "data": reading.absolute(plan.data),
+        "weights": reading.absolute_weights(plan.weights),
         "data_name": everything.name,
         "task": everything.task,
         "class_names": everything.class_names,
