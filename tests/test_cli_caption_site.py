@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -219,6 +220,16 @@ def test_what_is_not_sure_enough_is_listed_for_review(folder, run, tmp_path):
     assert f"To be looked at by a person: {tmp_path / 'review.csv'}" in output
     assert contents(folder)["wide.html"] == expected(PAGES["wide.html"], change=False)
     assert b"src=../../img/red.png?v=2#a><img/src" in contents(folder)["blog/2024/post.HTM"]
+
+
+def test_half_a_sentence_is_never_sure_enough(folder, run, tmp_path):
+    def cut_off(images):
+        return [replace(description("red"), finished=False) for _ in images]
+
+    run(describe=cut_off, review=tmp_path / "review.csv")
+    assert contents(folder)["wide.html"] == expected(PAGES["wide.html"], change=False)
+    with open(tmp_path / "review.csv", newline="", encoding="utf-8") as file:
+        assert {row["confidence"] for row in csv.DictReader(file)} == {"0.0000"}
 
 
 def test_a_list_of_before_does_not_stay(run, tmp_path):

@@ -117,6 +117,7 @@ def test_what_is_printed_and_written(made):
     config = json.loads((run / "config.json").read_text())
     assert (config["task"], config["samples"], config["epochs"], config["self_critical"]) == ("caption", 30, 4, 2)
     assert config["network"]["image_size"] == [32, 32]
+    assert (config["network"]["cell"], config["network"]["attention"]) == ("lstm", "luong")
     assert {"BLEU-4", "CIDEr-D", "tested", "seconds"} <= metrics("staged").keys()
     assert "words_right" not in metrics("staged")
 
@@ -199,6 +200,7 @@ def test_published_weights_stay_as_they_are_and_grids_are_made_once(without_repo
     [
         ("--cell", "gru", "--attention", "luong", "--label-smoothing", "0.1"),
         ("--attention", "none", "--weights", "net.safetensors", "--self-critical", "1"),
+        ("--attention", "bahdanau", "--weights", "net.safetensors", "--thaw-after", "0", "--self-critical", "1"),
     ],
 )
 def test_cells_and_attention(asked, without_report):

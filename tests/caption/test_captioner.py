@@ -158,9 +158,10 @@ def test_counts_are_those_of_the_parts():
     assert apart.parameters - ledger.parameters == len(VOCABULARY) * SMALL["embedding"]
 
 
+@pytest.mark.parametrize("attention", ["bahdanau", "luong"])
 @pytest.mark.parametrize("optimizer", ["momentum", "adamw"])
-def test_the_memory_of_a_step(optimizer):
-    captioner = small(dropout=0.5)
+def test_the_memory_of_a_step(optimizer, attention):
+    captioner = small(dropout=0.5, attention=attention)
     words = torch.randint(4, len(VOCABULARY), (2, 3, 6))
     inputs = torch.rand(2, 48, 64, 3) * 255, words
     predicted = memory(captioner, inputs=inputs, optimizer=OPTIMIZERS[optimizer])
@@ -171,6 +172,7 @@ def test_the_memory_of_a_step(optimizer):
 
 KINDS = [
     {"cell": "gru", "attention": "luong"},
+    {"attention": "bahdanau"},
     {"attention": "none", "gated": False},
     {"tied": True, "grid": 14, "dropout": 0.25},
 ]

@@ -5,13 +5,15 @@ import io
 import json
 import tarfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from striate.caption import CaptionDataset, load_captions
+from striate.caption import CaptionDataset, embedded_scenes, load_captions
+from striate.data.shapes import judge, scenes
 from striate.errors import DataError
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -401,11 +403,30 @@ def test_data_sets_that_cannot_be():
         CaptionDataset("dots", data.images[:0], (), ())
 
 
-def test_the_embedded_scenes_have_five_captions_each():
+def test_the_embedded_scenes_have_two_captions_each_and_five_to_test_on():
     data = load_captions("shapes")
-    assert data.images.shape == (2000, 64, 64, 3) and data.test.images.shape == (500, 64, 64, 3)
-    assert all(len(set(own)) == 5 for own in data.captions)
-    assert len(data.split()[1]) == 500
+    assert data.images.shape == (6000, 64, 64, 3) and data.test.images.shape == (500, 64, 64, 3)
+    assert all(len(own) == len(set(own)) == 2 for own in data.captions)
+    assert all(len(own) == len(set(own)) == 5 for own in data.test.captions)
+    train, test = data.split()
+    assert len(test) == 500 and not set(train.ids) & set(test.ids)
+    for part, drawn in ((data, scenes(20, seed=0)), (data.test, scenes(20, seed=1))):
+        np.testing.assert_array_equal(part.images[:20], drawn.images)
+        for own, all_five in zip(part.captions, drawn.captions, strict=False):
+            assert own == tuple(caption.text for caption in all_five[: len(own)])
+
+
+def test_the_scenes_of_embedded_data_are_found_again():
+    data = load_captions("shapes")
+    for part in (data.test, data.chosen([70, 3, 41]), data.split()[1].chosen([2, 0])):
+        drawn = embedded_scenes(part)
+        np.testing.assert_array_equal(drawn.images, part.images)
+        for index, own in enumerate(part.captions):
+            assert own == tuple(caption.text for caption in drawn.captions[index][: len(own)])
+            assert judge(drawn, index, own[0]).share in (0, 1)  # all of its words are right, if it has any
+    assert embedded_scenes(some(2)) is None
+    assert embedded_scenes(replace(data.test, name="photos")) is None
+    assert embedded_scenes(replace(data.test, ids=tuple(f"{index}.png" for index in range(500)))) is None
 
 
 def test_flickr8k_itself():

@@ -65,7 +65,7 @@ def grid_of(made, image):
 
 
 @pytest.mark.parametrize("how", WAYS, ids=str)
-@pytest.mark.parametrize(("cell", "attention"), [("lstm", "bahdanau"), ("gru", "luong")])
+@pytest.mark.parametrize(("cell", "attention"), [("lstm", "bahdanau"), ("lstm", "luong"), ("gru", "luong")])
 def test_words_are_as_probable_as_they_say(how, cell, attention):
     made = captioner(cell=cell, attention=attention)
     found = candidates(made, IMAGES, longest=8, **how)
@@ -87,8 +87,9 @@ def test_words_are_as_probable_as_they_say(how, cell, attention):
 
 
 @pytest.mark.parametrize("how", WAYS, ids=str)
-def test_images_do_not_touch_each_other(how):
-    made = captioner()
+@pytest.mark.parametrize("attention", ["bahdanau", "luong"])
+def test_images_do_not_touch_each_other(how, attention):
+    made = captioner(attention=attention)
     together = candidates(made, IMAGES, longest=8, batch_size=3, **how)
     assert len({tuple(one.text for one in of_image) for of_image in together}) > 1  # else equality says nothing
     for image, of_image in zip(IMAGES, together, strict=True):

@@ -64,8 +64,9 @@ def rewards_of(image, captions, references=REFERENCES):
     return cider_d(said, [references[image]] * len(said), DocumentFrequencies.of(REFERENCES))
 
 
-def test_the_gradient_is_that_of_the_expected_reward():
-    made, captions = decoder(), captions_of(2)
+@pytest.mark.parametrize("attention", ["bahdanau", "luong"])
+def test_the_gradient_is_that_of_the_expected_reward(attention):
+    made, captions = decoder(attention=attention), captions_of(2)
     assert len(captions) == 1 + 3 + 9
     logs = log_probabilities(made, GRIDS[0], captions)
     assert float(logs.detach().exp().sum()) == pytest.approx(1, abs=1e-5)
@@ -75,11 +76,11 @@ def test_the_gradient_is_that_of_the_expected_reward():
     assert exact.abs().max() > 0.1
 
     stage = SelfCritical(made, VOCABULARY, CAPTIONS, samples=3, longest=2).train()
-    grids, index = GRIDS[:1].expand(100, -1, -1, -1), torch.zeros(100, dtype=torch.int64)
+    grids, index = GRIDS[:1].expand(300, -1, -1, -1), torch.zeros(300, dtype=torch.int64)
     drawn, rewards = [], []
     for _ in range(40):
         outcome = stage(grids, index)
-        gradients = torch.autograd.grad(RewardLoss()(torch.zeros(100), outcome), parameters)
+        gradients = torch.autograd.grad(RewardLoss()(torch.zeros(300), outcome), parameters)
         drawn.append(torch.cat([gradient.flatten() for gradient in gradients]))
         rewards.append(outcome[..., 1])
     drawn = torch.stack(drawn).double()

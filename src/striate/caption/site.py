@@ -213,7 +213,8 @@ class _Filler:
                 self.known[file] = str(error)
         descriptions = self._describe(list(images.values())) if images else []
         for file, description in zip(images, descriptions, strict=True):
-            self.known[file] = SiteImage(file, self._said(description), description.confidence)
+            sure = description.confidence if description.finished else 0.0  # half a sentence is for a person to mend
+            self.known[file] = SiteImage(file, self._said(description), sure)
 
     def _pixels(self, file: Path) -> np.ndarray:
         if min(displayed_size(file)) < _LEAST_SIDE:
