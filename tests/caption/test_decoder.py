@@ -201,58 +201,6 @@ def test_luongs_scores_are_of_one_size_whatever_is_seen():
     torch.testing.assert_close(found, expected, rtol=0.01, atol=0.01)
 
 
-# Places ---------------------------------------------------------------------------------------------------------------
-
-
-def test_places_by_hand():
-    sin, cos = np.sin, np.cos
-    found = waves(3, 4, 8)
-    assert found.shape == (12, 8)
-    np.testing.assert_allclose(found[0], [0, 0, 1, 1, 0, 0, 1, 1])
-    row_2_column_3 = [sin(2), sin(0.2), cos(2), cos(0.2), sin(3), sin(0.3), cos(3), cos(0.3)]  # waves of 2π and 20π
-    np.testing.assert_allclose(found[2 * 4 + 3], row_2_column_3, rtol=1e-6)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 5, 6, 7, 9, 11])
-def test_places_of_sizes_that_are_no_multiple_of_four(size):
-    """As many waves as fit, of both axes; what is left over is zero; below four, what fits of one wave."""
-    found, waves_of_an_axis = waves(3, 5, size), max(size // 4, 1)
-    assert found.shape == (15, size)
-    whole = waves(3, 5, 4 * waves_of_an_axis)
-    assert found[:, : whole.shape[1]].equal(whole[:, :size])
-    assert not found[:, whole.shape[1] :].any()
-    torch.manual_seed(0)
-    decoder = Decoder(2, (3, 5), 9, size=size, embedding=2)
-    torch.testing.assert_close(decoder.places.data, 0.1 * found)
-    assert decoder.places.requires_grad
-    assert decoder(torch.zeros(2, 3, 5, 2), WORDS)[0].isfinite().all()
-
-
-def test_nearby_places_are_alike():
-    """Their distance is that of their rows and columns alone: of each wave 2 − 2 cos(distance · frequency)."""
-    rows, columns, size = 6, 7, 32
-    places = waves(rows, columns, size).double().numpy().reshape(rows, columns, size)
-    frequencies = 100.0 ** -(np.arange(8) / 8)
-    for row, column in np.ndindex(rows, columns):
-        apart = ((places - places[row, column]) ** 2).sum(-1)
-        down, across = abs(np.arange(rows) - row), abs(np.arange(columns) - column)
-        of_rows, of_columns = ((2 - 2 * np.cos(np.outer(axis, frequencies))).sum(1) for axis in (down, across))
-        np.testing.assert_allclose(apart, of_rows[:, None] + of_columns, atol=1e-5)
-        steps = down[:, None] + across
-        assert apart[steps == 1].max() < apart[steps > 1].min()
-
-
-def test_the_same_thing_elsewhere_is_told_apart():
-    """A grid whose positions hold the same: where it looks differs by its places alone."""
-    decoder = small(attention="luong")
-    grid = torch.randn(2, 1, 1, 5).expand(2, *GRID)
-    _, weights = decoder(grid, WORDS)
-    assert weights.std(-1).min() > 1e-3
-    with torch.no_grad():
-        decoder.places.copy_(decoder.places[:1].expand_as(decoder.places))
-    torch.testing.assert_close(decoder(grid, WORDS)[1], torch.full_like(weights, 1 / 6))
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_attention_weights_sum_to_one(dtype):
     torch.manual_seed(0)
@@ -338,6 +286,58 @@ def test_dropout_is_for_training():
     assert decoder(grids(), WORDS)[0].equal(decoder(grids(), WORDS)[0])
     decoder.train()
     assert not decoder(grids(), WORDS)[0].equal(decoder(grids(), WORDS)[0])
+
+
+# Places ---------------------------------------------------------------------------------------------------------------
+
+
+def test_places_by_hand():
+    sin, cos = np.sin, np.cos
+    found = waves(3, 4, 8)
+    assert found.shape == (12, 8)
+    np.testing.assert_allclose(found[0], [0, 0, 1, 1, 0, 0, 1, 1])
+    row_2_column_3 = [sin(2), sin(0.2), cos(2), cos(0.2), sin(3), sin(0.3), cos(3), cos(0.3)]  # waves of 2π and 20π
+    np.testing.assert_allclose(found[2 * 4 + 3], row_2_column_3, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 6, 7, 9, 11])
+def test_places_of_sizes_that_are_no_multiple_of_four(size):
+    """As many waves as fit, of both axes; what is left over is zero; below four, what fits of one wave."""
+    found, waves_of_an_axis = waves(3, 5, size), max(size // 4, 1)
+    assert found.shape == (15, size)
+    whole = waves(3, 5, 4 * waves_of_an_axis)
+    assert found[:, : whole.shape[1]].equal(whole[:, :size])
+    assert not found[:, whole.shape[1] :].any()
+    torch.manual_seed(0)
+    decoder = Decoder(2, (3, 5), 9, size=size, embedding=2)
+    torch.testing.assert_close(decoder.places.data, 0.1 * found)
+    assert decoder.places.requires_grad
+    assert decoder(torch.zeros(2, 3, 5, 2), WORDS)[0].isfinite().all()
+
+
+def test_nearby_places_are_alike():
+    """Their distance is that of their rows and columns alone: of each wave 2 − 2 cos(distance · frequency)."""
+    rows, columns, size = 6, 7, 32
+    places = waves(rows, columns, size).double().numpy().reshape(rows, columns, size)
+    frequencies = 100.0 ** -(np.arange(8) / 8)
+    for row, column in np.ndindex(rows, columns):
+        apart = ((places - places[row, column]) ** 2).sum(-1)
+        down, across = abs(np.arange(rows) - row), abs(np.arange(columns) - column)
+        of_rows, of_columns = ((2 - 2 * np.cos(np.outer(axis, frequencies))).sum(1) for axis in (down, across))
+        np.testing.assert_allclose(apart, of_rows[:, None] + of_columns, atol=1e-5)
+        steps = down[:, None] + across
+        assert apart[steps == 1].max() < apart[steps > 1].min()
+
+
+def test_the_same_thing_elsewhere_is_told_apart():
+    """A grid whose positions hold the same: where it looks differs by its places alone."""
+    decoder = small(attention="luong")
+    grid = torch.randn(2, 1, 1, 5).expand(2, *GRID)
+    _, weights = decoder(grid, WORDS)
+    assert weights.std(-1).min() > 1e-3
+    with torch.no_grad():
+        decoder.places.copy_(decoder.places[:1].expand_as(decoder.places))
+    torch.testing.assert_close(decoder(grid, WORDS)[1], torch.full_like(weights, 1 / 6))
 
 
 # Scheduled sampling ---------------------------------------------------------------------------------------------------
