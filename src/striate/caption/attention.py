@@ -87,7 +87,8 @@ class Luong(Attention):
 
     def __init__(self, query: int, value: int, size: int) -> None:
         super().__init__()
-        self.of_values = nn.Sequential(nn.Linear(value, size, bias=False), nn.LayerNorm(size))
+        # A bias of the keys would move all scores of a word alike.
+        self.of_values = nn.Sequential(nn.Linear(value, size, bias=False), nn.LayerNorm(size, bias=False))
         self.of_query = nn.Sequential(nn.Linear(query, size, bias=False), nn.LayerNorm(size))
 
     def keys(self, values: Tensor) -> Tensor:
