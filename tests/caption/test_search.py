@@ -588,7 +588,7 @@ MISTAKES = [(search, *case) for search in (beam_search, sample) for case in BOTH
 MISTAKES += [(beam_search, *case) for case in BEAMS] + [(sample, *case) for case in SAMPLES]
 
 
-@pytest.mark.parametrize(("search", "options", "message"), MISTAKES, ids=str)
+@pytest.mark.parametrize(("search", "options", "message"), MISTAKES)
 def test_numbers_that_cannot_be_used(search, options, message):
     model = Model()
     options = {"rows": 1, "start": START, "end": END} | options

@@ -21,6 +21,8 @@ from striate.shapes import text
 
 LONGEST = 30
 """Words in a caption, if nothing else is asked for."""
+LENGTH_PENALTY = 0.5
+"""Likewise; of 0, 0.5 and 1 it gave the best CIDEr-D on the validation images of Flickr8k."""
 
 NEVER = (Vocabulary.pad, Vocabulary.start, Vocabulary.unknown)
 """The numbers of what is never said."""
@@ -86,6 +88,10 @@ def candidates(
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ArgumentError(f"batch_size={batch_size!r}: expected a positive integer.")
+    search: Any = beam_search if top_p is None else sample
+    usual: dict[str, Any] = {"best": best, "width": beams, "length_penalty": LENGTH_PENALTY}
+    if top_p is not None:
+        usual = {"number": best, "top_p": top_p}
     modes = {module: module.training for module in captioner.modules()}
     captioner.eval()
     found: list[tuple[Description, ...]] = []
@@ -93,9 +99,7 @@ def candidates(
         with torch.inference_mode():
             for batch in _batches(captioner, images, batch_size):
                 grid = captioner.encoder(batch)
-                how_many = {"best": best, "width": beams} if top_p is None else {"number": best, "top_p": top_p}
-                search = beam_search if top_p is None else sample
-                said = _searched(captioner, grid, search, longest=longest, **how_many, **how)
+                said = _searched(captioner, grid, search, longest=longest, **usual | how)
                 found += _looked_at(captioner, grid, said)
     finally:
         for module, training in modes.items():
