@@ -27,7 +27,7 @@ _ANNOUNCED = re.compile(
     (?:(?:(?:very|old|vintage|antique|blurry|blurred|beautiful|nice|cropped|close-?up|close\sup|aerial|digital|stock
           |colou?r|colou?red|sepia|black-and-white|black\sand\swhite)\s)*)
     (?:images?|pictures?|photos?|photographs?|pics?|snapshots?|screenshots?)
-    \s(?:of|shows|showing|depicts|depicting|that\s(?:shows|depicts))\s
+    \s(?:of|with|shows|showing|depicts|depicting|that\s(?:shows|depicts))\s
     """,
     re.VERBOSE | re.IGNORECASE,
 )
