@@ -65,7 +65,7 @@ class _Usual:
     steps: int
 
 
-_DRAWN = _Usual({"size": 128, "embedding": 64, "dropout": 0.0}, 0.0, 5e-3, 3_000)
+_DRAWN = _Usual({"size": 128, "embedding": 64, "dropout": 0.0}, 0.0, 5e-3, 2_700)
 _LANGUAGE = _Usual({"size": 512, "embedding": 256, "dropout": 0.5}, 1.0, 1e-3, 6_000)
 """For a few words, most of a drawn scene being background that no word is about; and for a language."""
 _RARE = ((10_000, 5), (1_000, 2), (0, 1))
