@@ -5,6 +5,7 @@ Shapes: N images, Q queries of each, L positions of its grid, V numbers of a pos
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
@@ -36,9 +37,9 @@ class Attention(nn.Module):
         """What queries are compared with: N × L × V to N × L × A."""
         return values
 
+    @abstractmethod
     def scores(self, queries: Tensor, memory: Memory) -> Tensor:
         """How well each position fits each query: N × Q × H to N × Q × L."""
-        raise NotImplementedError
 
     def forward(self, queries: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """What each query looks at, N × Q × V, and its weights over the positions, N × Q × L."""

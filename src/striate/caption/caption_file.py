@@ -55,7 +55,7 @@ class CaptionFile:
         self.path, self.made_by = check_caption_file(path), made_by
         self.columns = (*_FIRST, *columns, *_LAST)
         self.rows: dict[str, Row] = {}
-        self._header = _cells(self.columns) if self.path.suffix.lower() == ".csv" else ""
+        self._header = csv_line(self.columns) if self.path.suffix.lower() == ".csv" else ""
         try:
             self._file = self.path.open("a+b", buffering=0)
         except OSError as error:
@@ -160,7 +160,7 @@ class CaptionFile:
 
     def _line(self, row: Row) -> str:
         if self._header:
-            return _cells(row.values())
+            return csv_line(row.values())
         values: dict[str, Any] = {**row, "confidence": float(row["confidence"])}
         return json.dumps(values, ensure_ascii=False) + "\n"
 
@@ -197,7 +197,12 @@ def check_caption_file(path: str | Path) -> Path:
     return path
 
 
-def _cells(values: Iterable[str]) -> str:
+def csv_line(values: Iterable[str]) -> str:
+    """A line of a CSV file, with its end.
+
+    >>> csv_line(["a.png", "a dog, asleep"])
+    'a.png,"a dog, asleep"\\n'
+    """
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(values)
     return line.getvalue()

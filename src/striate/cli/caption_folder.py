@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -15,7 +13,7 @@ from pathlib import Path
 import typer
 
 from striate import _files
-from striate.caption.caption_file import CaptionFile, Row, check_caption_file
+from striate.caption.caption_file import CaptionFile, Row, check_caption_file, csv_line
 from striate.caption.image_metadata import ImageCaption, read_caption, write_caption
 from striate.caption.index import CaptionIndex
 from striate.caption.pairs import IMAGE_SUFFIXES
@@ -155,7 +153,7 @@ def _unfit(name: str, said: Saying) -> str | None:
 
 
 def _write_review(review: Path, rows: Iterable[Row]) -> None:
-    lines = [_line(_REVIEW_COLUMNS), *(_line([row[column] for column in _REVIEW_COLUMNS]) for row in rows)]
+    lines = [csv_line(_REVIEW_COLUMNS), *(csv_line([row[column] for column in _REVIEW_COLUMNS]) for row in rows)]
     _files.write_text(review, "".join(lines))
 
 
@@ -240,9 +238,3 @@ def _tell(reasons: Mapping[str, str], shown: int) -> None:
 
 def _images(number: int) -> str:
     return f"{number:,} image{'s' * (number != 1)}"
-
-
-def _line(values: Iterable[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(values)
-    return line.getvalue()
